@@ -1,0 +1,1 @@
+//! Neuroscience: receptive fields, representational similarity, statistics.
