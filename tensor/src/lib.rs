@@ -1,1 +1,29 @@
-//! tensor
+//! N-dimensional arrays for deep learning: shape, dtype, storage, devices and kernels. No gradients here
+//! (see the crate `autograd`), no layers (see `nn`).
+//!
+//! There is one [`Tensor`] type; its element type ([`DType`]) and its place ([`Device`]) are chosen at run time.
+//! Views (transpose, slice, broadcast, reshape where strides allow) share memory. To the user images are
+//! `[N, C, H, W]` and convolution weights `[O, I/groups, kh, kw]`, as in PyTorch; in memory the convolution
+//! kernels prefer channels last, and every elementwise op keeps the order it is given.
+//!
+//! ```
+//! use tensor::{DType, Device, Tensor};
+//!
+//! let x = Tensor::ones([2, 3], DType::F32, Device::Cpu);
+//! let y = x.mul_scalar(2.0).exp();
+//! assert_eq!(y.dims(), [2, 3]);
+//! ```
+
+mod cpu;
+mod device;
+mod dtype;
+mod kernels;
+mod layout;
+mod ops;
+mod shape;
+mod tensor;
+
+pub use device::Device;
+pub use dtype::{DType, Element};
+pub use shape::{MAX_RANK, Shape};
+pub use tensor::Tensor;

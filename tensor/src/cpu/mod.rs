@@ -1,0 +1,34 @@
+//! The CPU device: kernels over slices, parallel with rayon, bit-identical for any number of threads.
+
+mod elementwise;
+mod float;
+mod parallel;
+pub(crate) mod recycle;
+mod strided;
+
+use crate::{
+    DType, Shape, Tensor,
+    kernels::{BinaryOp, CompareOp, Kernels, UnaryOp},
+    layout::Layout,
+};
+
+/// The CPU's implementation of every op.
+pub(crate) struct Cpu;
+
+impl Kernels for Cpu {
+    fn copy(&self, x: &Tensor, layout: Layout) -> Tensor {
+        elementwise::copy(x, layout)
+    }
+    fn cast(&self, x: &Tensor, dtype: DType) -> Tensor {
+        elementwise::cast(x, dtype)
+    }
+    fn unary(&self, op: UnaryOp, x: &Tensor) -> Tensor {
+        elementwise::unary(op, x)
+    }
+    fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
+        elementwise::binary(op, a, b, shape)
+    }
+    fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
+        elementwise::compare(op, a, b, shape)
+    }
+}

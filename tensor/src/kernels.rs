@@ -1,0 +1,120 @@
+//! The one list of what a device must be able to do.
+//!
+//! A device implements [`Kernels`]; the public ops in [`ops`](crate::ops) check shapes and dtypes and then call it.
+//! Arguments are therefore always consistent here: a kernel checks nothing that its op has checked.
+
+use crate::{DType, Shape, Tensor, layout::Layout};
+
+/// Functions of one element, with their constants.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub(crate) enum UnaryOp {
+    Neg,
+    Abs,
+    Exp,
+    Log,
+    Sqrt,
+    Rsqrt,
+    Reciprocal,
+    Square,
+    Sin,
+    Cos,
+    Tanh,
+    Sigmoid,
+    Relu,
+    Sign,
+    AddScalar(f64),
+    MulScalar(f64),
+    PowScalar(f64),
+    Clamp { min: f64, max: f64 },
+}
+
+impl UnaryOp {
+    /// The op's name in messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            UnaryOp::Neg => "neg",
+            UnaryOp::Abs => "abs",
+            UnaryOp::Exp => "exp",
+            UnaryOp::Log => "log",
+            UnaryOp::Sqrt => "sqrt",
+            UnaryOp::Rsqrt => "rsqrt",
+            UnaryOp::Reciprocal => "reciprocal",
+            UnaryOp::Square => "square",
+            UnaryOp::Sin => "sin",
+            UnaryOp::Cos => "cos",
+            UnaryOp::Tanh => "tanh",
+            UnaryOp::Sigmoid => "sigmoid",
+            UnaryOp::Relu => "relu",
+            UnaryOp::Sign => "sign",
+            UnaryOp::AddScalar(_) => "add_scalar",
+            UnaryOp::MulScalar(_) => "mul_scalar",
+            UnaryOp::PowScalar(_) => "pow_scalar",
+            UnaryOp::Clamp { .. } => "clamp",
+        }
+    }
+}
+
+/// Functions of two elements.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Pow,
+    Maximum,
+    Minimum,
+}
+
+impl BinaryOp {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            BinaryOp::Add => "add",
+            BinaryOp::Sub => "sub",
+            BinaryOp::Mul => "mul",
+            BinaryOp::Div => "div",
+            BinaryOp::Pow => "pow",
+            BinaryOp::Maximum => "maximum",
+            BinaryOp::Minimum => "minimum",
+        }
+    }
+}
+
+/// Comparisons; the result is `U8`, 1 where true.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum CompareOp {
+    Eq,
+    Ne,
+    Gt,
+    Ge,
+    Lt,
+    Le,
+}
+
+impl CompareOp {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            CompareOp::Eq => "eq",
+            CompareOp::Ne => "ne",
+            CompareOp::Gt => "gt",
+            CompareOp::Ge => "ge",
+            CompareOp::Lt => "lt",
+            CompareOp::Le => "le",
+        }
+    }
+}
+
+/// Everything a device computes. Results are new tensors on the same device.
+pub(crate) trait Kernels: Send + Sync {
+    /// The elements of `x` in a new tensor of a dense layout of the same shape.
+    fn copy(&self, x: &Tensor, layout: Layout) -> Tensor;
+    /// The elements of `x` converted to `dtype`.
+    fn cast(&self, x: &Tensor, dtype: DType) -> Tensor;
+    /// `op(x)`, in the memory order of `x` where it is dense.
+    fn unary(&self, op: UnaryOp, x: &Tensor) -> Tensor;
+    /// `op(a, b)` over their broadcast shape; one float dtype.
+    fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor;
+    /// `op(a, b)` as 0 or 1 over their broadcast shape; one dtype of any kind.
+    fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor;
+}
