@@ -1,2 +1,3 @@
 //! Runs the experiments.
+
 fn main() {}

@@ -1,0 +1,5 @@
+//! The paper on top of the workspace: experiments, data, benches, and the reports made of them.
+//!
+//! [`report`] is the presentation layer; it knows nothing of experiments or tensors.
+
+pub mod report;

@@ -1,0 +1,546 @@
+//! Verdicts computed from numbers: whether a claim of the paper was seen again.
+//!
+//! # How a verdict is reached
+//!
+//! Every claim is reduced to one or more differences `d = a − b` with a two-sided 95 % confidence interval:
+//!
+//! - **seeds** (one value for each run): Welch's interval, `d ± t(0.975, ν) · √(s_a²/n_a + s_b²/n_b)` with the
+//!   Welch–Satterthwaite degrees of freedom `ν`; for runs paired by seed, Student's interval of the differences;
+//! - **counts** (`x` of `n` test puzzles): Agresti and Caffo's interval (2000), which is Wald's with one success and one
+//!   failure added to each sample, so that 0 of `n` and `n` of `n` have an uncertainty too;
+//! - **exact** numbers (parameter counts, areas of masks): no uncertainty.
+//!
+//! `a > b + margin` is *reproduced* if the whole interval lies above the margin, *not reproduced* if the whole interval lies
+//! below it, and *too small to say* if the margin lies inside: more seeds or more puzzles could still tip it. In the same way
+//! `|a − b| ≤ tolerance` needs an interval entirely within, or entirely outside, the tolerance. A single seed has no spread,
+//! and a value that is not a number says nothing: both are *too small to say*.
+//!
+//! A demo run ([`Scale::Demo`]) only shows that the pipeline works, so it can neither confirm nor refute what training is
+//! supposed to show: of its claims only exact ones get another verdict than *too small to say*.
+
+use std::fmt;
+
+use maud::{Markup, html};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+
+/// How far a run is from the paper's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Seconds to minutes: shows that the pipeline works, nothing more.
+    Demo,
+    /// Minutes to hours on a laptop, with smaller models or data: may show a direction.
+    Small,
+    /// The paper's models, data and recipe.
+    Paper,
+}
+
+/// The outcome of comparing our numbers with a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The claim holds beyond the uncertainty of the measurement.
+    Reproduced,
+    /// The opposite holds beyond the uncertainty of the measurement.
+    NotReproduced,
+    /// The difference lies inside its uncertainty.
+    TooSmallToSay,
+}
+
+/// A named measurement to compare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantity {
+    name: String,
+    sample: Sample,
+    digits: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Sample {
+    Seeds(Vec<f64>),
+    Counts { successes: u64, trials: u64 },
+    Exact(f64),
+}
+
+/// The judged difference of two quantities, or several such judged together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    verdict: Verdict,
+    measured: String,
+    reason: String,
+    exact: bool,
+}
+
+/// A claim of the paper beside what was measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    paper: String,
+    measured: String,
+    verdict: Verdict,
+    reason: String,
+}
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Demo => "demo",
+            Self::Small => "small",
+            Self::Paper => "paper",
+        })
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reproduced => "reproduced",
+            Self::NotReproduced => "not reproduced",
+            Self::TooSmallToSay => "too small to say",
+        })
+    }
+}
+
+impl Verdict {
+    /// A badge that does not rely on color alone.
+    pub fn to_html(self) -> Markup {
+        let (class, sign) = match self {
+            Self::Reproduced => ("yes", "✓"),
+            Self::NotReproduced => ("no", "✗"),
+            Self::TooSmallToSay => ("open", "?"),
+        };
+        html! { span.badge.(class) { (sign) " " (self) } }
+    }
+}
+
+impl Quantity {
+    /// One value for each seed, in any unit.
+    pub fn seeds(name: impl Into<String>, values: &[f64], digits: usize) -> Self {
+        Self { name: name.into(), sample: Sample::Seeds(values.to_vec()), digits }
+    }
+
+    /// `successes` of `trials` independent test cases; compared and shown in percent.
+    ///
+    /// # Panics
+    ///
+    /// If there are more successes than trials.
+    #[track_caller]
+    pub fn counts(name: impl Into<String>, successes: u64, trials: u64, digits: usize) -> Self {
+        let name = name.into();
+        assert!(
+            successes <= trials,
+            "{name}: {successes} successes cannot come from {trials} trials"
+        );
+        Self { name, sample: Sample::Counts { successes, trials }, digits }
+    }
+
+    /// A number without uncertainty.
+    pub fn exact(name: impl Into<String>, value: f64, digits: usize) -> Self {
+        Self { name: name.into(), sample: Sample::Exact(value), digits }
+    }
+
+    fn is_exact(&self) -> bool {
+        matches!(self.sample, Sample::Exact(_))
+    }
+
+    /// Its mean with what is known of its uncertainty, or why nothing can be said.
+    fn estimate(&self) -> Result<Estimate, String> {
+        match &self.sample {
+            &Sample::Exact(value) if value.is_nan() => {
+                Err(format!("{} is not a number", self.name))
+            }
+            &Sample::Exact(value) => {
+                Ok(Estimate { mean: value, center: value, variance: 0.0, freedom: f64::INFINITY })
+            }
+            &Sample::Counts { trials: 0, .. } => Err(format!("{} was tried on no case", self.name)),
+            &Sample::Counts { successes, trials } => {
+                let (x, n) = (successes as f64, trials as f64);
+                let center = (x + 1.0) / (n + 2.0);
+                Ok(Estimate {
+                    mean: 100.0 * x / n,
+                    center: 100.0 * center,
+                    variance: 1e4 * center * (1.0 - center) / (n + 2.0),
+                    freedom: f64::INFINITY,
+                })
+            }
+            Sample::Seeds(values) => {
+                let (mean, variance) = usable(&self.name, values)?;
+                let n = values.len() as f64;
+                Ok(Estimate { mean, center: mean, variance: variance / n, freedom: n - 1.0 })
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let digits = self.digits;
+        match &self.sample {
+            Sample::Exact(value) => format!("{} {value:.digits$}", self.name),
+            &Sample::Counts { successes, trials } => {
+                let percent = 100.0 * successes as f64 / trials as f64;
+                format!("{} {percent:.digits$} % ({successes} of {trials})", self.name)
+            }
+            Sample::Seeds(values) => match values.as_slice() {
+                [] => format!("{} unmeasured", self.name),
+                [one] => format!("{} {one:.digits$} (1 seed)", self.name),
+                _ => {
+                    let (mean, variance) = mean_and_variance(values);
+                    format!(
+                        "{} {mean:.digits$} ± {:.digits$} ({} seeds)",
+                        self.name,
+                        variance.sqrt(),
+                        values.len()
+                    )
+                }
+            },
+        }
+    }
+}
+
+/// What [`Quantity::estimate`] knows: `center` and `variance` make the interval, `mean` is what was seen.
+struct Estimate {
+    mean: f64,
+    center: f64,
+    variance: f64,
+    freedom: f64,
+}
+
+/// A difference and its 95 % confidence interval.
+struct Difference {
+    seen: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Difference {
+    fn new(seen: f64, center: f64, variance: f64, freedom: f64) -> Self {
+        let half = if variance == 0.0 { 0.0 } else { quantile_975(freedom) * variance.sqrt() };
+        Self { seen, low: center - half, high: center + half }
+    }
+
+    fn welch(a: &Estimate, b: &Estimate) -> Self {
+        let variance = a.variance + b.variance;
+        let freedom =
+            variance.powi(2) / (a.variance.powi(2) / a.freedom + b.variance.powi(2) / b.freedom);
+        Self::new(a.mean - b.mean, a.center - b.center, variance, freedom)
+    }
+
+    /// `a − b > margin`.
+    fn exceeds(&self, margin: f64) -> Verdict {
+        if self.low > margin {
+            Verdict::Reproduced
+        } else if self.high <= margin {
+            Verdict::NotReproduced
+        } else {
+            Verdict::TooSmallToSay
+        }
+    }
+
+    /// `|a − b| ≤ tolerance`.
+    fn within(&self, tolerance: f64) -> Verdict {
+        if -tolerance <= self.low && self.high <= tolerance {
+            Verdict::Reproduced
+        } else if self.low > tolerance || self.high < -tolerance {
+            Verdict::NotReproduced
+        } else {
+            Verdict::TooSmallToSay
+        }
+    }
+}
+
+/// Judges `a > b + margin` from independent samples; see the [module](self) for how.
+pub fn greater(a: &Quantity, b: &Quantity, margin: f64) -> Comparison {
+    let rule = if margin == 0.0 { "above 0".to_owned() } else { format!("above {margin}") };
+    compare(a, b, independent(a, b), &rule, |d| d.exceeds(margin))
+}
+
+/// Judges `a > b + margin` from runs paired by position, usually by seed; see the [module](self) for how.
+///
+/// # Panics
+///
+/// If the quantities are not two equally long lists of seeds.
+#[track_caller]
+pub fn greater_paired(a: &Quantity, b: &Quantity, margin: f64) -> Comparison {
+    let rule = if margin == 0.0 { "above 0".to_owned() } else { format!("above {margin}") };
+    compare(a, b, paired(a, b), &rule, |d| d.exceeds(margin))
+}
+
+/// Judges `|a − b| ≤ tolerance` from independent samples; see the [module](self) for how.
+pub fn close(a: &Quantity, b: &Quantity, tolerance: f64) -> Comparison {
+    compare(a, b, independent(a, b), &format!("within ±{tolerance}"), |d| d.within(tolerance))
+}
+
+/// Judges whether at least `k` of several comparisons hold.
+///
+/// Reproduced if `k` are reproduced, not reproduced if so many failed that `k` are out of reach, too small to say otherwise.
+/// All of them hold: `k = comparisons.len()`.
+///
+/// # Panics
+///
+/// If `k` is 0 or larger than the number of comparisons.
+#[track_caller]
+pub fn at_least(k: usize, comparisons: &[Comparison]) -> Comparison {
+    let n = comparisons.len();
+    assert!(
+        (1..=n).contains(&k),
+        "at_least: {k} of {n} comparisons is no claim; k must be 1..={n}"
+    );
+    let count = |verdict| comparisons.iter().filter(|c| c.verdict == verdict).count();
+    let (yes, no) = (count(Verdict::Reproduced), count(Verdict::NotReproduced));
+    let verdict = if yes >= k {
+        Verdict::Reproduced
+    } else if n - no < k {
+        Verdict::NotReproduced
+    } else {
+        Verdict::TooSmallToSay
+    };
+    let join =
+        |text: fn(&Comparison) -> &str| comparisons.iter().map(text).collect::<Vec<_>>().join("; ");
+    Comparison {
+        verdict,
+        measured: join(|c| &c.measured),
+        reason: format!("{yes} of {n} hold, {no} fail, {k} needed: {}", join(|c| &c.reason)),
+        exact: comparisons.iter().all(|c| c.exact),
+    }
+}
+
+impl Comparison {
+    /// The verdict of the numbers alone, whatever the scale of the run.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+}
+
+impl Claim {
+    /// Sets what the paper says beside what a run of the given scale has shown.
+    ///
+    /// See the [module](self) for what a demo run may say.
+    pub fn new(paper: impl Into<String>, comparison: Comparison, scale: Scale) -> Self {
+        let Comparison { mut verdict, measured, mut reason, exact } = comparison;
+        if scale == Scale::Demo && !exact {
+            verdict = Verdict::TooSmallToSay;
+            reason = format!("a demo run only shows that the pipeline works; {reason}");
+        }
+        Self { paper: paper.into(), measured, verdict, reason }
+    }
+
+    /// What the paper says.
+    pub fn paper(&self) -> &str {
+        &self.paper
+    }
+
+    /// What was measured, in words and numbers.
+    pub fn measured(&self) -> &str {
+        &self.measured
+    }
+
+    /// The verdict.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Why the verdict is what it is.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+fn compare(
+    a: &Quantity,
+    b: &Quantity,
+    difference: Result<Difference, String>,
+    rule: &str,
+    judge: impl Fn(&Difference) -> Verdict,
+) -> Comparison {
+    let measured = format!("{}; {}", a.text(), b.text());
+    let exact = a.is_exact() && b.is_exact();
+    let digits = a.digits.max(b.digits);
+    let (verdict, reason) = match difference {
+        Err(why) => (Verdict::TooSmallToSay, why),
+        Ok(d) if exact => (judge(&d), format!("difference {:+.digits$}, claimed {rule}", d.seen)),
+        Ok(d) => {
+            let interval = format!("95 % interval {:+.digits$} to {:+.digits$}", d.low, d.high);
+            (judge(&d), format!("difference {:+.digits$}, {interval}, claimed {rule}", d.seen))
+        }
+    };
+    Comparison { verdict, measured, reason, exact }
+}
+
+fn independent(a: &Quantity, b: &Quantity) -> Result<Difference, String> {
+    Ok(Difference::welch(&a.estimate()?, &b.estimate()?))
+}
+
+#[track_caller]
+fn paired(a: &Quantity, b: &Quantity) -> Result<Difference, String> {
+    let (Sample::Seeds(of_a), Sample::Seeds(of_b)) = (&a.sample, &b.sample) else {
+        panic!("greater_paired: {} and {} must both hold values by seed", a.name, b.name);
+    };
+    assert!(
+        of_a.len() == of_b.len(),
+        "greater_paired: {} has {} seeds but {} has {}",
+        a.name,
+        of_a.len(),
+        b.name,
+        of_b.len()
+    );
+    let differences: Vec<f64> = of_a.iter().zip(of_b).map(|(a, b)| a - b).collect();
+    let (mean, variance) = usable(&format!("{} − {}", a.name, b.name), &differences)?;
+    let n = differences.len() as f64;
+    Ok(Difference::new(mean, mean, variance / n, n - 1.0))
+}
+
+/// Mean and variance of values by seed, or why they tell nothing.
+fn usable(name: &str, values: &[f64]) -> Result<(f64, f64), String> {
+    let n = values.len();
+    let bad = values.iter().filter(|value| !value.is_finite()).count();
+    match n {
+        0 => Err(format!("{name} was not measured")),
+        _ if bad > 0 => Err(format!("{bad} of {n} values of {name} are not finite")),
+        1 => Err(format!("{name} has a single seed, so its spread is unknown")),
+        _ => Ok(mean_and_variance(values)),
+    }
+}
+
+/// Sample mean and variance (divided by `n − 1`).
+fn mean_and_variance(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (mean, values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0))
+}
+
+/// The 97.5 % point of Student's t; of the normal distribution for infinite degrees of freedom.
+fn quantile_975(freedom: f64) -> f64 {
+    if freedom.is_infinite() {
+        Normal::standard().inverse_cdf(0.975)
+    } else {
+        let t = StudentsT::new(0.0, 1.0, freedom)
+            .expect("degrees of freedom come from at least two seeds");
+        t.inverse_cdf(0.975)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeds(values: &[f64]) -> Quantity {
+        Quantity::seeds("x", values, 2)
+    }
+
+    fn about(actual: f64, expected: f64, tolerance: f64) {
+        assert!((actual - expected).abs() <= tolerance, "{actual} is not {expected} ± {tolerance}");
+    }
+
+    /// `scipy.stats.ttest_ind([5.1,4.9,5.6,5.8,6.0],[4.0,4.4,5.2], equal_var=False).confidence_interval(0.95)`
+    #[test]
+    fn welch_interval_equals_scipys() {
+        let (a, b) = (seeds(&[5.1, 4.9, 5.6, 5.8, 6.0]), seeds(&[4.0, 4.4, 5.2]));
+        let d = independent(&a, &b).unwrap();
+        about(d.seen, 0.946_666_666_7, 1e-9);
+        about(d.low, -0.269_434_896, 1e-6);
+        about(d.high, 2.162_768_230, 1e-6);
+    }
+
+    /// Agresti & Caffo's definition by hand: p = 57/102 and 41/102, difference .15686, se = .06906.
+    #[test]
+    fn counts_interval_is_agresti_and_caffos() {
+        let (a, b) = (Quantity::counts("a", 56, 100, 1), Quantity::counts("b", 40, 100, 1));
+        let d = independent(&a, &b).unwrap();
+        about(d.seen, 16.0, 1e-9);
+        let (p, q) = (57.0 / 102.0, 41.0 / 102.0);
+        let half = 1.959_963_985 * f64::sqrt((p * (1.0 - p) + q * (1.0 - q)) / 102.0);
+        about(d.low, 100.0 * (p - q - half), 1e-6);
+        about(d.high, 100.0 * (p - q + half), 1e-6);
+    }
+
+    #[test]
+    fn greater_has_three_outcomes() {
+        let (high, low) = (seeds(&[9.0, 9.1, 8.9]), seeds(&[5.0, 5.1, 4.9]));
+        assert_eq!(greater(&high, &low, 0.0).verdict(), Verdict::Reproduced);
+        assert_eq!(greater(&low, &high, 0.0).verdict(), Verdict::NotReproduced);
+        assert_eq!(greater(&high, &low, 4.0).verdict(), Verdict::TooSmallToSay);
+        let noisy = seeds(&[1.0, 5.2, 9.9]);
+        assert_eq!(greater(&noisy, &low, 0.0).verdict(), Verdict::TooSmallToSay);
+    }
+
+    #[test]
+    fn close_has_three_outcomes() {
+        let (a, b) =
+            (Quantity::counts("a", 5_000, 10_000, 1), Quantity::counts("b", 5_050, 10_000, 1));
+        assert_eq!(close(&a, &b, 5.0).verdict(), Verdict::Reproduced);
+        assert_eq!(close(&a, &b, 1.0).verdict(), Verdict::TooSmallToSay);
+        let far = Quantity::counts("c", 9_000, 10_000, 1);
+        assert_eq!(close(&a, &far, 5.0).verdict(), Verdict::NotReproduced);
+    }
+
+    #[test]
+    fn pairing_removes_what_the_seeds_share() {
+        let a = seeds(&[60.4, 70.5, 80.3]);
+        let b = seeds(&[60.0, 70.0, 80.0]);
+        assert_eq!(greater(&a, &b, 0.0).verdict(), Verdict::TooSmallToSay);
+        assert_eq!(greater_paired(&a, &b, 0.0).verdict(), Verdict::Reproduced);
+    }
+
+    #[test]
+    fn what_cannot_be_judged_says_why() {
+        let good = seeds(&[1.0, 2.0]);
+        for (bad, why) in [
+            (seeds(&[]), "x was not measured"),
+            (seeds(&[1.0]), "x has a single seed"),
+            (seeds(&[1.0, f64::NAN, f64::INFINITY]), "2 of 3 values of x are not finite"),
+            (Quantity::counts("x", 0, 0, 1), "x was tried on no case"),
+            (Quantity::exact("x", f64::NAN, 1), "x is not a number"),
+        ] {
+            for comparison in [greater(&bad, &good, 0.0), close(&good, &bad, 1e9)] {
+                assert_eq!(comparison.verdict, Verdict::TooSmallToSay);
+                assert!(comparison.reason.starts_with(why), "{}", comparison.reason);
+            }
+        }
+    }
+
+    #[test]
+    fn zero_of_n_is_still_uncertain() {
+        let (none, few) = (Quantity::counts("none", 0, 10, 1), Quantity::counts("few", 1, 10, 1));
+        assert_eq!(greater(&few, &none, 0.0).verdict(), Verdict::TooSmallToSay);
+    }
+
+    #[test]
+    fn several_comparisons_are_judged_together() {
+        let exact = |a, b| greater(&Quantity::exact("a", a, 0), &Quantity::exact("b", b, 0), 0.0);
+        let open = greater(&seeds(&[1.0]), &seeds(&[1.0]), 0.0);
+        let (yes, no) = (exact(2.0, 1.0), exact(1.0, 2.0));
+        let judge = |k, list: &[&Comparison]| {
+            at_least(k, &list.iter().map(|&c| c.clone()).collect::<Vec<_>>()).verdict()
+        };
+        assert_eq!(judge(2, &[&yes, &yes, &no]), Verdict::Reproduced);
+        assert_eq!(judge(2, &[&yes, &no, &no]), Verdict::NotReproduced);
+        assert_eq!(judge(2, &[&yes, &no, &open]), Verdict::TooSmallToSay);
+        assert_eq!(judge(3, &[&yes, &no, &open]), Verdict::NotReproduced);
+    }
+
+    #[test]
+    fn a_demo_run_only_judges_exact_claims() {
+        let trained = greater(&seeds(&[9.0, 9.1]), &seeds(&[5.0, 5.1]), 0.0);
+        let counted = close(
+            &Quantity::exact("params", 57.823, 3),
+            &Quantity::exact("paper", 57.82, 2),
+            0.005,
+        );
+        let verdict =
+            |comparison: &Comparison, scale| Claim::new("c", comparison.clone(), scale).verdict();
+        assert_eq!(verdict(&trained, Scale::Small), Verdict::Reproduced);
+        assert_eq!(verdict(&trained, Scale::Demo), Verdict::TooSmallToSay);
+        assert_eq!(verdict(&counted, Scale::Demo), Verdict::Reproduced);
+        assert_eq!(verdict(&counted, Scale::Paper), Verdict::Reproduced);
+    }
+
+    #[test]
+    fn texts_carry_the_numbers() {
+        let a = Quantity::seeds("lp2", &[54.0, 55.0, 56.0], 1);
+        let b = Quantity::counts("base", 1, 4, 0);
+        let claim = Claim::new("lp2 beats base", greater(&a, &b, 0.0), Scale::Small);
+        assert_eq!(claim.measured(), "lp2 55.0 ± 1.0 (3 seeds); base 25 % (1 of 4)");
+        assert!(
+            claim.reason().starts_with("difference +30.0, 95 % interval "),
+            "{}",
+            claim.reason()
+        );
+        assert!(claim.reason().ends_with("claimed above 0"), "{}", claim.reason());
+    }
+}
