@@ -20,10 +20,12 @@ mod dtype;
 mod kernels;
 mod layout;
 mod ops;
+mod random;
 mod shape;
 mod tensor;
 
 pub use device::Device;
 pub use dtype::{DType, Element};
+pub use random::Stream;
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Tensor;

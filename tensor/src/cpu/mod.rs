@@ -2,7 +2,7 @@
 
 mod elementwise;
 mod float;
-mod parallel;
+pub(crate) mod parallel;
 pub(crate) mod recycle;
 mod strided;
 
