@@ -13,6 +13,11 @@ pub(crate) fn for_each_chunk<T: Send>(
     grain: usize,
     f: impl Fn(usize, &mut [T]) + Sync,
 ) {
+    // One dynamic call a chunk costs nothing and keeps rayon's machinery to one copy per element type.
+    split(out, grain, &f);
+}
+
+fn split<T: Send>(out: &mut [T], grain: usize, f: &(dyn Fn(usize, &mut [T]) + Sync)) {
     if out.len() <= grain {
         f(0, out);
     } else {

@@ -1,0 +1,549 @@
+//! Compare analytic with numeric gradients, for any function of [`Var`]s, in f64.
+//!
+//! [`gradcheck`] checks one function at one point. [`properties`] checks everything that every op must fulfil, at a
+//! [`Case`] that a [`Draw`] has drawn; with the feature `proptest`, `strategies` has shapes and convolution
+//! geometries for tests of your own.
+
+use std::fmt;
+
+use tensor::{DType, Device, Shape, Stream, Tensor};
+
+use crate::{Gradients, Var};
+
+/// Where analytic and numeric gradients disagree most.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradcheckError {
+    /// Which input.
+    pub input: usize,
+    /// Which element of it.
+    pub index: Vec<usize>,
+    /// What `backward` says.
+    pub analytic: f64,
+    /// What central differences say.
+    pub numeric: f64,
+    /// The difference that was allowed.
+    pub tolerance: f64,
+}
+
+impl fmt::Display for GradcheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "gradient of input {} at {:?}: backward gives {:e}, central differences {:e} \
+             (difference {:e}, allowed {:e})",
+            self.input,
+            self.index,
+            self.analytic,
+            self.numeric,
+            (self.analytic - self.numeric).abs(),
+            self.tolerance
+        )
+    }
+}
+
+impl std::error::Error for GradcheckError {}
+
+/// Step of the central difference, relative to `1 + |x|`: the error of the difference (~ step²) and of the
+/// cancellation (~ 1e-16 / step) are both near 1e-10 there.
+const STEP: f64 = 1e-5;
+/// Allowed difference, relative to the largest gradient of the input (or 1): a hundred times the above.
+const TOLERANCE: f64 = 1e-6;
+
+/// Checks `backward` of `f` against central differences for every element of every input.
+///
+/// `f` may return any shape: its elements are weighted by fixed pseudo-random numbers and summed. Inputs must be f64
+/// and lie away from kinks by more than 1e-5.
+///
+/// # Errors
+/// The worst element of the first input whose gradient is wrong.
+///
+/// # Panics
+/// If an input is not f64.
+pub fn gradcheck(f: impl Fn(&[Var]) -> Var, inputs: &[Tensor]) -> Result<(), Box<GradcheckError>> {
+    let weights = upstream(&f, inputs);
+    let analytic = gradients_of(&f, inputs, &weights, &vec![true; inputs.len()]);
+    for (i, x) in inputs.iter().enumerate() {
+        assert!(x.dtype() == DType::F64, "gradcheck: input {i} is {}, not f64", x.dtype());
+        let numeric = numeric_gradient(&f, inputs, i, &weights);
+        let analytic = match &analytic[i] {
+            Some(g) => g.to_f64_vec(),
+            None => vec![0.0; x.numel()],
+        };
+        compare(i, x.shape(), &analytic, &numeric)?;
+    }
+    Ok(())
+}
+
+/// Checks the second derivative of `f`: gradcheck of its gradient, recorded with `create_graph`.
+///
+/// # Errors
+/// As [`gradcheck`], for the gradient of the sum of all first gradients, weighted.
+pub fn gradgradcheck(
+    f: impl Fn(&[Var]) -> Var,
+    inputs: &[Tensor],
+) -> Result<(), Box<GradcheckError>> {
+    let weights = upstream(&f, inputs);
+    let gradient = |v: &[Var]| {
+        // The graph of gradients needs leaves that f has seen, whether or not the caller's are.
+        let leaves: Vec<Var> = v
+            .iter()
+            .map(|x| if x.requires_grad() { x.clone() } else { Var::leaf(x.value().clone()) })
+            .collect();
+        let y = f(&leaves);
+        let g = (&y * &Var::constant(weights.clone())).sum().backward_create_graph();
+        let mut total = Var::constant(Tensor::zeros([], DType::F64, Device::Cpu));
+        for (i, x) in leaves.iter().enumerate() {
+            if g.get(x).is_some() {
+                // Different weights, so that errors in two inputs cannot cancel.
+                let w = pseudo_random(x.shape(), 100 + i as u64);
+                total = &total + &(g.var(x) * &Var::constant(w)).sum();
+            }
+        }
+        total
+    };
+    gradcheck(gradient, inputs)
+}
+
+fn compare(
+    input: usize,
+    shape: Shape,
+    analytic: &[f64],
+    numeric: &[f64],
+) -> Result<(), Box<GradcheckError>> {
+    let scale = numeric.iter().chain(analytic).fold(1.0f64, |m, g| m.max(g.abs()));
+    let tolerance = TOLERANCE * scale;
+    let difference = |k: &usize| {
+        let d = (analytic[*k] - numeric[*k]).abs();
+        if d.is_nan() { f64::INFINITY } else { d }
+    };
+    let worst = (0..numeric.len()).max_by(|a, b| difference(a).total_cmp(&difference(b)));
+    match worst.filter(|k| difference(k) > tolerance) {
+        None => Ok(()),
+        Some(k) => Err(Box::new(GradcheckError {
+            input,
+            index: unravel(k, &shape),
+            analytic: analytic[k],
+            numeric: numeric[k],
+            tolerance,
+        })),
+    }
+}
+
+fn unravel(mut flat: usize, shape: &Shape) -> Vec<usize> {
+    let mut index = vec![0; shape.rank()];
+    for axis in (0..shape.rank()).rev() {
+        index[axis] = flat % shape[axis];
+        flat /= shape[axis];
+    }
+    index
+}
+
+fn pseudo_random(shape: Shape, seed: u64) -> Tensor {
+    Tensor::randn(shape, DType::F64, Device::Cpu, &mut Stream::new(seed))
+}
+
+/// Fixed weights for the outputs of `f`.
+fn upstream(f: impl Fn(&[Var]) -> Var, inputs: &[Tensor]) -> Tensor {
+    let constants: Vec<Var> = inputs.iter().cloned().map(Var::constant).collect();
+    pseudo_random(f(&constants).shape(), 1)
+}
+
+/// The analytic gradients of `sum(weights * f)`; inputs that are not `wanted` are constants.
+fn gradients_of(
+    f: impl Fn(&[Var]) -> Var,
+    inputs: &[Tensor],
+    weights: &Tensor,
+    wanted: &[bool],
+) -> Vec<Option<Tensor>> {
+    let vars: Vec<Var> = inputs
+        .iter()
+        .zip(wanted)
+        .map(|(x, &w)| if w { Var::leaf(x.clone()) } else { Var::constant(x.clone()) })
+        .collect();
+    let y = f(&vars);
+    let gradients = if y.requires_grad() { y.backward_with(weights) } else { Gradients::default() };
+    vars.iter().map(|v| gradients.get(v).cloned()).collect()
+}
+
+fn numeric_gradient(
+    f: impl Fn(&[Var]) -> Var,
+    inputs: &[Tensor],
+    which: usize,
+    weights: &Tensor,
+) -> Vec<f64> {
+    let x = inputs[which].to_f64_vec();
+    let w = weights.to_f64_vec();
+    let at = |k: usize, value: f64| -> Vec<f64> {
+        let mut moved = x.clone();
+        moved[k] = value;
+        let vars: Vec<Var> = inputs
+            .iter()
+            .enumerate()
+            .map(|(i, t)| {
+                Var::constant(if i == which { Tensor::new(&moved, t.shape()) } else { t.clone() })
+            })
+            .collect();
+        f(&vars).value().to_f64_vec()
+    };
+    (0..x.len())
+        .map(|k| {
+            let h = STEP * (1.0 + x[k].abs());
+            let (up, down) = (at(k, x[k] + h), at(k, x[k] - h));
+            // Differences are summed, not sums subtracted: outputs that do not depend on x[k] cancel exactly.
+            up.iter().zip(&down).zip(&w).map(|((u, d), w)| (u - d) * w).sum::<f64>() / (2.0 * h)
+        })
+        .collect()
+}
+
+/// A function of `Var`s and a point at which to check it.
+pub struct Case {
+    /// The differentiable inputs, f64.
+    pub inputs: Vec<Tensor>,
+    /// The function.
+    pub f: CaseFn,
+}
+
+/// The function of a [`Case`]; `Sync`, since it is run under thread pools of several sizes.
+pub type CaseFn = Box<dyn Fn(&[Var]) -> Var + Send + Sync>;
+
+impl Case {
+    /// A case from its parts.
+    pub fn new(inputs: Vec<Tensor>, f: impl Fn(&[Var]) -> Var + Send + Sync + 'static) -> Self {
+        Case { inputs, f: Box::new(f) }
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Case {{ inputs: {:?} }}", self.inputs)
+    }
+}
+
+/// Checks what every op must fulfil; the error says which property failed and how.
+///
+/// 1. analytic = numeric gradient for every input;
+/// 2. the gradient of one input does not depend on which others are wanted;
+/// 3. the gradient is linear: twice the upstream gradient, twice the result, and used twice it adds;
+/// 4. transposed, gapped and broadcast-strided inputs give what contiguous copies give;
+/// 5. one thread and two threads give the same bits;
+/// 6. f32 is near f64;
+/// 7. finite inputs give finite outputs and gradients.
+///
+/// # Errors
+/// A sentence with the property's name.
+pub fn properties(case: &Case) -> Result<(), String> {
+    let Case { inputs, f } = case;
+    gradcheck(f, inputs).map_err(|e| e.to_string())?;
+    let weights = upstream(f, inputs);
+    let all = vec![true; inputs.len()];
+    let reference = gradients_of(f, inputs, &weights, &all);
+    let y = f(&constants(inputs)).value().clone();
+    let finite = |t: &Tensor| t.to_f64_vec().iter().all(|v| v.is_finite());
+    if !finite(&y) || !reference.iter().flatten().all(finite) {
+        return Err("an output or gradient is not finite".into());
+    }
+    wanted_patterns(case, &weights, &reference)?;
+    linearity(case, &weights, &reference)?;
+    strided_inputs(case, &y, &weights, &reference)?;
+    threads(case, &weights)?;
+    single_precision(case, &y, &weights, &reference)
+}
+
+fn constants(inputs: &[Tensor]) -> Vec<Var> {
+    inputs.iter().cloned().map(Var::constant).collect()
+}
+
+fn wanted_patterns(
+    case: &Case,
+    weights: &Tensor,
+    reference: &[Option<Tensor>],
+) -> Result<(), String> {
+    let n = case.inputs.len();
+    for only in 0..n {
+        let wanted: Vec<bool> = (0..n).map(|i| i == only).collect();
+        let g = gradients_of(&case.f, &case.inputs, weights, &wanted);
+        close("gradient wanted alone", &g[only], &reference[only], 1e-12)?;
+    }
+    Ok(())
+}
+
+fn linearity(case: &Case, weights: &Tensor, reference: &[Option<Tensor>]) -> Result<(), String> {
+    let all = vec![true; case.inputs.len()];
+    let doubled: Vec<_> = reference.iter().map(|g| g.as_ref().map(|g| g.mul_scalar(2.0))).collect();
+    let twice = gradients_of(&case.f, &case.inputs, &weights.mul_scalar(2.0), &all);
+    let used_twice = gradients_of(|v| &(case.f)(v) + &(case.f)(v), &case.inputs, weights, &all);
+    for i in 0..all.len() {
+        close("gradient for twice the upstream gradient", &twice[i], &doubled[i], 1e-12)?;
+        close("gradient of a function used twice", &used_twice[i], &doubled[i], 1e-12)?;
+    }
+    Ok(())
+}
+
+fn strided_inputs(
+    case: &Case,
+    y: &Tensor,
+    weights: &Tensor,
+    reference: &[Option<Tensor>],
+) -> Result<(), String> {
+    type Form = fn(&Tensor) -> Tensor;
+    let forms: [(&str, Form); 3] =
+        [("transposed", transposed), ("gapped", gapped), ("channels-last", channels_last)];
+    for (name, form) in forms {
+        let inputs: Vec<Tensor> = case.inputs.iter().map(form).collect();
+        let strided = (case.f)(&constants(&inputs)).value().clone();
+        close(&format!("output of {name} inputs"), &Some(strided), &Some(y.clone()), 1e-12)?;
+        let g = gradients_of(&case.f, &inputs, weights, &vec![true; inputs.len()]);
+        for (g, r) in g.iter().zip(reference) {
+            close(&format!("gradient of {name} inputs"), g, r, 1e-12)?;
+        }
+    }
+    Ok(())
+}
+
+/// The same values with the memory order of the axes reversed.
+fn transposed(x: &Tensor) -> Tensor {
+    let axes: Vec<usize> = (0..x.rank()).rev().collect();
+    x.permute(&axes).contiguous().permute(&axes)
+}
+
+/// The same values as a slice of a larger tensor: offset, and gaps along the last axis.
+fn gapped(x: &Tensor) -> Tensor {
+    if x.rank() == 0 {
+        return x.clone();
+    }
+    let last = x.rank() - 1;
+    let n = x.dims()[last];
+    let spread = x.unsqueeze(-1).broadcast_to([x.dims(), &[2]].concat()).contiguous();
+    let flat = x.shape().with_axis(last, 2 * n);
+    spread.reshape(flat).slice(-1, usize::from(n > 0), 2 * n, 2)
+}
+
+fn channels_last(x: &Tensor) -> Tensor {
+    if x.rank() == 4 { x.channels_last() } else { x.clone() }
+}
+
+fn threads(case: &Case, weights: &Tensor) -> Result<(), String> {
+    let run = |n: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build();
+        let pool = pool.map_err(|e| format!("no thread pool: {e}"))?;
+        let all = vec![true; case.inputs.len()];
+        Ok::<_, String>(pool.install(|| {
+            let mut results = gradients_of(&case.f, &case.inputs, weights, &all);
+            results.push(Some((case.f)(&constants(&case.inputs)).value().clone()));
+            results
+                .iter()
+                .flatten()
+                .flat_map(|t| t.to_f64_vec())
+                .map(f64::to_bits)
+                .collect::<Vec<u64>>()
+        }))
+    };
+    if run(1)? == run(2)? { Ok(()) } else { Err("one and two threads give different bits".into()) }
+}
+
+fn single_precision(
+    case: &Case,
+    y: &Tensor,
+    weights: &Tensor,
+    reference: &[Option<Tensor>],
+) -> Result<(), String> {
+    let inputs: Vec<Tensor> = case.inputs.iter().map(|t| t.to_dtype(DType::F32)).collect();
+    let y32 = (case.f)(&constants(&inputs)).value().clone();
+    close("f32 output", &Some(y32), &Some(y.clone()), 1e-4)?;
+    let all = vec![true; inputs.len()];
+    let g = gradients_of(&case.f, &inputs, &weights.to_dtype(DType::F32), &all);
+    for (g, r) in g.iter().zip(reference) {
+        close("f32 gradient", g, r, 1e-3)?;
+    }
+    Ok(())
+}
+
+/// Equal within `tolerance` times the largest expected magnitude (at least 1).
+fn close(
+    what: &str,
+    actual: &Option<Tensor>,
+    expected: &Option<Tensor>,
+    tolerance: f64,
+) -> Result<(), String> {
+    let (Some(a), Some(e)) = (actual, expected) else {
+        return if actual.is_none() && expected.is_none() {
+            Ok(())
+        } else {
+            Err(format!("{what}: present in one of two runs only"))
+        };
+    };
+    if a.shape() != e.shape() {
+        return Err(format!("{what}: shape {} instead of {}", a.shape(), e.shape()));
+    }
+    let (a, e) = (a.to_f64_vec(), e.to_f64_vec());
+    let scale = e.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+    match a.iter().zip(&e).position(|(a, e)| (a - e).abs() > tolerance * scale || a.is_nan()) {
+        None => Ok(()),
+        Some(k) => Err(format!("{what}: element {k} is {:e} instead of {:e}", a[k], e[k])),
+    }
+}
+
+/// A geometry of `conv2d`: everything but the values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvCase {
+    /// Input `[N, C, H, W]`.
+    pub input: [usize; 4],
+    /// Weight `[O, C / groups, kh, kw]`.
+    pub weight: [usize; 4],
+    /// Step of the window, `[h, w]`.
+    pub stride: [usize; 2],
+    /// Zeros on both sides, `[h, w]`.
+    pub padding: [usize; 2],
+    /// Spacing of the taps, `[h, w]`.
+    pub dilation: [usize; 2],
+    /// Blocks of channels that do not see each other.
+    pub groups: usize,
+}
+
+/// Draws inputs for checks: the same for the same name and seed, on every machine.
+#[derive(Clone, Debug)]
+pub struct Draw {
+    stream: Stream,
+}
+
+impl Draw {
+    /// The draws of case `seed` of `name`.
+    pub fn new(name: &str, seed: u64) -> Self {
+        Draw { stream: Stream::new(seed).derive(name) }
+    }
+
+    /// An integer of `range`, uniform.
+    ///
+    /// # Panics
+    /// If the range is empty.
+    pub fn int(&mut self, range: std::ops::RangeInclusive<usize>) -> usize {
+        let (low, high) = (*range.start(), *range.end());
+        assert!(low <= high, "draw: the range {low}..={high} is empty");
+        low + self.stream.below((high - low + 1) as u64) as usize
+    }
+
+    /// True with probability one half.
+    pub fn flag(&mut self) -> bool {
+        self.int(0..=1) == 1
+    }
+
+    /// A shape of `rank` axes of lengths 1 to 4, rarely 0.
+    pub fn shape(&mut self, rank: std::ops::RangeInclusive<usize>) -> Shape {
+        let rank = self.int(rank);
+        let empty = self.int(0..=15) == 0;
+        let dims: Vec<usize> = (0..rank).map(|_| self.int(usize::from(!empty)..=4)).collect();
+        Shape::new(&dims)
+    }
+
+    /// Two shapes that broadcast: axes of 1 and missing leading axes on either side.
+    pub fn broadcasting_shapes(&mut self) -> (Shape, Shape) {
+        let full = self.shape(0..=4);
+        let side = |d: &mut Self| {
+            let dims: Vec<usize> =
+                full.iter().map(|&n| if d.int(0..=2) == 0 { 1 } else { n }).collect();
+            let skip = d.int(0..=full.rank()).min(d.int(0..=full.rank()));
+            Shape::new(&dims[skip..])
+        };
+        let a = side(self);
+        let b = side(self);
+        if self.flag() { (full, a) } else { (a, b) }
+    }
+
+    /// Standard normal values, f64.
+    pub fn normal(&mut self, shape: impl Into<Shape>) -> Tensor {
+        Tensor::randn(shape.into(), DType::F64, Device::Cpu, &mut self.stream)
+    }
+
+    /// Uniform values of `low..high`, f64.
+    pub fn uniform(&mut self, shape: impl Into<Shape>, low: f64, high: f64) -> Tensor {
+        Tensor::rand(shape.into(), DType::F64, Device::Cpu, &mut self.stream)
+            .mul_scalar(high - low)
+            .add_scalar(low)
+    }
+
+    /// Normal values with magnitudes of at least 0.1: away from a kink at 0.
+    pub fn away_from_zero(&mut self, shape: impl Into<Shape>) -> Tensor {
+        let x = self.normal(shape);
+        &x + &x.sign().mul_scalar(0.1)
+    }
+
+    /// Distinct values at least 0.1 apart in random order: no ties for a maximum.
+    pub fn distinct(&mut self, shape: impl Into<Shape>) -> Tensor {
+        let shape = shape.into();
+        let order = self.stream.permutation(shape.numel());
+        let values: Vec<f64> =
+            order.iter().map(|&i| (i as f64 - shape.numel() as f64 / 2.0) * 0.1 + 0.03).collect();
+        Tensor::new(&values, shape)
+    }
+
+    /// A `conv2d` geometry over the whole grid of stride, padding, dilation, groups and rectangular kernels.
+    pub fn conv(&mut self) -> ConvCase {
+        let stride = [self.int(1..=3), self.int(1..=3)];
+        let padding = [self.int(0..=3), self.int(0..=3)];
+        let dilation = [self.int(1..=2), self.int(1..=2)];
+        let kernel = [self.int(1..=4), self.int(1..=4)];
+        let groups = [1, 1, 2, 3][self.int(0..=3)];
+        let (per_group_in, per_group_out) = (self.int(1..=3), self.int(1..=3));
+        let mut input = [self.int(1..=3), groups * per_group_in, 0, 0];
+        for axis in 0..2 {
+            let span = dilation[axis] * (kernel[axis] - 1) + 1;
+            let smallest = span.saturating_sub(2 * padding[axis]).max(1);
+            input[2 + axis] = smallest + self.int(0..=5);
+        }
+        let weight = [groups * per_group_out, per_group_in, kernel[0], kernel[1]];
+        ConvCase { input, weight, stride, padding, dilation, groups }
+    }
+
+    /// The random stream, for draws of other kinds.
+    pub fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Op, Saved, Saver};
+
+    /// x², whose derivative says 3x at the second element.
+    #[derive(Debug)]
+    struct Wrong;
+    impl Op for Wrong {
+        fn name(&self) -> &'static str {
+            "wrong"
+        }
+        fn forward(&self, x: &[&Tensor], saver: &mut Saver) -> Tensor {
+            saver.input(0);
+            x[0] * x[0]
+        }
+        fn backward(&self, saved: &Saved, dy: &Var, _: &[bool]) -> Vec<Option<Var>> {
+            let factor = Var::constant(Tensor::new(&[2.0, 3.0], [2]));
+            vec![Some(&(dy * &saved.var(0)) * &factor)]
+        }
+    }
+
+    #[test]
+    fn a_wrong_derivative_is_found_and_named() {
+        let x = Tensor::new(&[1.0, 1.5], [2]);
+        let e = gradcheck(|v| Var::apply(Wrong, &[&v[0]]), &[x.clone()]).unwrap_err();
+        assert_eq!((e.input, e.index.clone()), (0, vec![1]));
+        let case = Case::new(vec![x], |v| Var::apply(Wrong, &[&v[0]]));
+        assert!(properties(&case).unwrap_err().starts_with("gradient of input 0 at [1]"));
+    }
+
+    #[test]
+    fn second_derivatives_are_checked_through_the_graph_of_the_first() {
+        let x = Tensor::new(&[0.7, -1.2], [2]);
+        gradgradcheck(|v| &(&v[0] * &v[0]) * &v[0], &[x]).unwrap();
+    }
+
+    #[test]
+    fn forms_keep_values() {
+        let x = Draw::new("forms", 0).normal([2, 3, 4, 5]);
+        for form in [transposed, gapped, channels_last] {
+            let y = form(&x);
+            assert_eq!(y.to_vec::<f64>(), x.to_vec::<f64>());
+            assert!(!y.is_contiguous());
+        }
+    }
+}

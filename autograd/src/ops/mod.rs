@@ -1,0 +1,58 @@
+//! Every differentiable operation, one file a family.
+//!
+//! In a family's file stand the ops (`struct` + [`Op`](crate::Op)), the methods of [`Var`](crate::Var) that apply
+//! them, and a list `INFO` of the family's [`OpInfo`]s, which [`OPS`] gathers. From that list come the gradient
+//! checks below, `cargo xtask verify --gradients`, and the op table.
+
+mod arithmetic;
+mod reduce;
+
+use crate::gradcheck::{Case, Draw};
+
+/// What is left of an op without its type: for tables, checks and benches.
+#[derive(Clone, Copy, Debug)]
+pub struct OpInfo {
+    /// The op's name, as [`Op::name`](crate::Op::name) gives it.
+    pub name: &'static str,
+    /// The formula in one line.
+    pub formula: &'static str,
+    /// Draws an input and a function that applies the op to it, for the checks every op must pass.
+    pub case: fn(&mut Draw) -> Case,
+}
+
+/// All ops, by family.
+pub const OPS: &[&[OpInfo]] = &[arithmetic::INFO, reduce::INFO];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::properties;
+
+    /// Cases drawn for each op; `cargo xtask verify --gradients --cases N` draws more.
+    const CASES: u64 = 24;
+
+    #[test]
+    fn every_op_has_every_property() {
+        let failures: Vec<String> = OPS
+            .iter()
+            .copied()
+            .flatten()
+            .flat_map(|info| {
+                (0..CASES).filter_map(move |seed| {
+                    let case = (info.case)(&mut Draw::new(info.name, seed));
+                    properties(&case).err().map(|e| format!("{} (seed {seed}): {e}", info.name))
+                })
+            })
+            .collect();
+        assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = OPS.iter().copied().flatten().map(|i| i.name).collect();
+        names.sort_unstable();
+        let n = names.len();
+        names.dedup();
+        assert_eq!(names.len(), n);
+    }
+}

@@ -1,0 +1,62 @@
+//! What can go wrong outside the program: files, checkpoints, state dicts.
+
+use std::path::PathBuf;
+
+/// The error of everything in this crate that depends on outside input.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A state dict does not fit the model.
+    #[error("state dict does not fit the model: {}", summary(.missing, .unexpected, .mismatched))]
+    StateDict {
+        /// Names the model has and the state dict lacks.
+        missing: Vec<String>,
+        /// Names the state dict has and the model lacks.
+        unexpected: Vec<String>,
+        /// Tensors of another shape: (name, expected, found).
+        mismatched: Vec<(String, String, String)>,
+    },
+    /// Reading or writing failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// The result of everything in this crate that depends on outside input.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The first few of each kind, with how many more there are.
+fn summary(
+    missing: &[String],
+    unexpected: &[String],
+    mismatched: &[(String, String, String)],
+) -> String {
+    let some = |what: &str, names: Vec<String>| {
+        const SHOWN: usize = 3;
+        let more = names.len().saturating_sub(SHOWN);
+        let head = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        match (names.is_empty(), more) {
+            (true, _) => None,
+            (_, 0) => Some(format!("{what} {head}")),
+            _ => Some(format!("{what} {head} and {more} more")),
+        }
+    };
+    let quoted = |names: &[String]| names.iter().map(|n| format!("\"{n}\"")).collect();
+    let shapes = mismatched
+        .iter()
+        .map(|(name, expected, found)| format!("\"{name}\" (expected {expected}, found {found})"))
+        .collect();
+    [
+        some("missing", quoted(missing)),
+        some("unexpected", quoted(unexpected)),
+        some("other shape:", shapes),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join("; ")
+}
