@@ -1,9 +1,18 @@
 //! The CPU device: kernels over slices, parallel with rayon, bit-identical for any number of threads.
 
+pub(crate) mod conv;
 mod elementwise;
 mod float;
+pub(crate) mod gemm;
+#[doc(hidden)]
+pub mod kernels_for_bench;
+mod loops;
+mod microkernel;
 pub(crate) mod parallel;
+mod product;
 pub(crate) mod recycle;
+mod scratch;
+mod simd;
 mod strided;
 
 use crate::{

@@ -1,0 +1,212 @@
+use super::*;
+use proptest::prelude::*;
+
+/// Numbers a test can draw, run and compare.
+trait Number: Real {
+    const TOLERANCE: f64;
+    fn of(x: f64) -> Self;
+    fn value(self) -> f64;
+}
+
+impl Number for f32 {
+    const TOLERANCE: f64 = 2e-6;
+    fn of(x: f64) -> Self {
+        x as f32
+    }
+    fn value(self) -> f64 {
+        self.into()
+    }
+}
+
+impl Number for f64 {
+    const TOLERANCE: f64 = 1e-14;
+    fn of(x: f64) -> Self {
+        x
+    }
+    fn value(self) -> f64 {
+        self
+    }
+}
+
+/// Reproducible numbers in -1..1.
+fn numbers<T: Number>(len: usize, seed: u64) -> Vec<T> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        T::of((state >> 11) as f64 / (1u64 << 52) as f64 - 1.0)
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// All products of the convolution: `visit(x index, w index, y index)`.
+fn each_product(g: &ConvGeometry, mut visit: impl FnMut(usize, usize, usize)) {
+    let (inputs, outputs) = (g.group_inputs(), g.group_outputs());
+    let inside = |out: usize, k: usize, axis: usize, len: usize| {
+        (out * g.stride[axis] + k * g.dilation[axis])
+            .checked_sub(g.padding[axis])
+            .filter(|&i| i < len)
+    };
+    for n in 0..g.n {
+        for (i, j) in (0..g.oh).flat_map(|i| (0..g.ow).map(move |j| (i, j))) {
+            for (r, s) in (0..g.kh).flat_map(|r| (0..g.kw).map(move |s| (r, s))) {
+                let (Some(h), Some(w)) = (inside(i, r, 0, g.h), inside(j, s, 1, g.w)) else {
+                    continue;
+                };
+                for o in 0..g.o {
+                    for c in 0..inputs {
+                        visit(
+                            ((n * g.h + h) * g.w + w) * g.c + o / outputs * inputs + c,
+                            ((o * inputs + c) * g.kh + r) * g.kw + s,
+                            ((n * g.oh + i) * g.ow + j) * g.o + o,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Compares with sums in f64; the tolerance grows with the sum of magnitudes and the length of a sum.
+fn assert_near<T: Number>(what: &str, found: &[T], expected: &[f64], magnitude: &[f64]) {
+    for (i, x) in found.iter().enumerate() {
+        let error = (x.value() - expected[i]).abs();
+        let allowed = T::TOLERANCE * (magnitude[i] + 1e-6);
+        assert!(error <= allowed, "{what}[{i}] = {x:?}, expected {} ± {allowed}", expected[i]);
+    }
+}
+
+fn check<T: Number>(g: &ConvGeometry) {
+    let x = numbers::<T>(g.n * g.h * g.w * g.c, 1);
+    let w = numbers::<T>(g.o * g.group_inputs() * g.taps(), 2);
+    let dy = numbers::<T>(g.n * g.oh * g.ow * g.o, 3);
+    let bias = numbers::<T>(g.o, 4);
+    let sums = |len: usize| (vec![0.0; len], vec![0.0; len]);
+    let ((mut y, mut y_abs), (mut dx, mut dx_abs), (mut dw, mut dw_abs)) =
+        (sums(dy.len()), sums(x.len()), sums(w.len()));
+    for (i, (y, y_abs)) in y.iter_mut().zip(&mut y_abs).enumerate() {
+        *y = bias[i % g.o].value();
+        *y_abs = y.abs();
+    }
+    each_product(g, |xi, wi, yi| {
+        let add = |sum: &mut f64, magnitude: &mut f64, product: f64| {
+            *sum += product;
+            *magnitude += product.abs();
+        };
+        add(&mut y[yi], &mut y_abs[yi], x[xi].value() * w[wi].value());
+        add(&mut dx[xi], &mut dx_abs[xi], dy[yi].value() * w[wi].value());
+        add(&mut dw[wi], &mut dw_abs[wi], x[xi].value() * dy[yi].value());
+    });
+    for isa in Isa::available() {
+        let mut out = vec![T::of(f64::NAN); dy.len()];
+        conv_forward_on(isa, g, &x, &w, Some(&bias), &mut out);
+        assert_near(&format!("{isa:?} y of {g:?}"), &out, &y, &y_abs);
+        let mut out = vec![T::of(f64::NAN); x.len()];
+        conv_input_grad_on(isa, g, &dy, &w, &mut out);
+        assert_near(&format!("{isa:?} dx of {g:?}"), &out, &dx, &dx_abs);
+        let mut out = vec![T::of(f64::NAN); w.len()];
+        conv_weight_grad_on(isa, g, &x, &dy, &mut out);
+        assert_near(&format!("{isa:?} dw of {g:?}"), &out, &dw, &dw_abs);
+    }
+}
+
+/// The largest output of an axis, zero where the kernel does not fit.
+fn out_len(len: usize, k: usize, stride: usize, padding: usize, dilation: usize) -> usize {
+    (len + 2 * padding).checked_sub(dilation * (k - 1) + 1).map_or(0, |rest| rest / stride + 1)
+}
+
+#[allow(clippy::too_many_arguments)]
+fn geometry(
+    n: usize,
+    [c, o, groups]: [usize; 3],
+    [h, w]: [usize; 2],
+    [kh, kw]: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+    dilation: [usize; 2],
+) -> ConvGeometry {
+    let oh = out_len(h, kh, stride[0], padding[0], dilation[0]);
+    let ow = out_len(w, kw, stride[1], padding[1], dilation[1]);
+    ConvGeometry { n, c, h, w, o, kh, kw, oh, ow, stride, padding, dilation, groups }
+}
+
+fn any_geometry() -> impl Strategy<Value = ConvGeometry> {
+    let channels = prop_oneof![
+        // Dense and grouped, with tails of every kind.
+        (1..=3usize, 1..=9usize, 1..=40usize).prop_map(|(g, c, o)| [g * c, g * o, g]),
+        // Depthwise with a multiplier.
+        (2..=37usize, 1..=3usize).prop_map(|(c, m)| [c, c * m, c]),
+    ];
+    let batch = prop_oneof![0..=3usize, 7..=18usize];
+    let pair = |low: usize, high: usize| [low..=high, low..=high];
+    (batch, channels, pair(1, 9), pair(1, 4), pair(1, 3), pair(0, 4), pair(1, 2))
+        .prop_map(|(n, c, hw, k, s, p, d)| geometry(n, c, hw, k, s, p, d))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn all_passes_equal_the_sums(g in any_geometry()) {
+        check::<f32>(&g);
+        check::<f64>(&g);
+    }
+}
+
+#[test]
+fn sizes_of_real_layers() {
+    let one = [1, 1];
+    // More than one chunk of k, several panels, blocks of several strips.
+    check::<f32>(&geometry(9, [130, 70, 1], [5, 5], [5, 5], one, [2, 2], one));
+    // A chunk inside a single tap.
+    check::<f32>(&geometry(2, [1100, 3, 1], [2, 3], [1, 3], one, [0, 1], one));
+    // More images, and more pixels in a row, than a block holds.
+    check::<f32>(&geometry(150, [3, 5, 1], [3, 3], [3, 3], one, [1, 1], one));
+    check::<f32>(&geometry(1, [3, 5, 1], [2, 300], [3, 3], [1, 2], [1, 1], one));
+    // Pointwise, and a first layer.
+    check::<f32>(&geometry(3, [20, 33, 1], [6, 7], one, one, [0, 0], one));
+    check::<f32>(&geometry(2, [3, 16, 1], [40, 37], [11, 11], [4, 4], [2, 2], one));
+    // Channels whose distance would fall on one set of the cache.
+    check::<f32>(&geometry(8, [512, 16, 1], [2, 2], [3, 3], one, [1, 1], one));
+}
+
+#[test]
+fn kernel_larger_than_the_padded_input_gives_nothing() {
+    let g = geometry(2, [3, 4, 1], [3, 3], [7, 2], [1, 1], [1, 1], [1, 1]);
+    assert_eq!(g.oh, 0);
+    let mut dx = vec![1.0f32; 54];
+    conv_input_grad(&g, &[], &numbers(4 * 3 * 14, 1), &mut dx);
+    assert_eq!(dx, [0.0; 54]);
+    let mut dw = vec![1.0f32; 4 * 3 * 14];
+    conv_weight_grad(&g, &numbers(54, 1), &[], &mut dw);
+    assert!(dw.iter().all(|&x| x == 0.0));
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let one = [1, 1];
+    let layers = [
+        geometry(16, [48, 64, 1], [8, 8], [3, 3], one, one, one),
+        geometry(2, [48, 64, 1], [24, 24], [3, 3], [2, 2], one, one),
+        geometry(16, [48, 48, 48], [14, 14], [7, 7], one, [3, 3], one),
+    ];
+    for g in &layers {
+        let x = numbers::<f32>(g.n * g.h * g.w * g.c, 1);
+        let w = numbers::<f32>(g.o * g.group_inputs() * g.taps(), 2);
+        let dy = numbers::<f32>(g.n * g.oh * g.ow * g.o, 3);
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());
+                conv_forward(g, &x, &w, None, &mut y);
+                conv_input_grad(g, &dy, &w, &mut dx);
+                conv_weight_grad(g, &x, &dy, &mut dw);
+                [y, dx, dw].map(|all| all.into_iter().map(f32::to_bits).collect::<Vec<_>>())
+            })
+        };
+        let one = run(1);
+        assert!(run(2) == one, "2 threads differ for {g:?}");
+        assert!(run(5) == one, "5 threads differ for {g:?}");
+    }
+}

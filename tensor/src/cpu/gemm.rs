@@ -1,0 +1,393 @@
+//! Matrix products of any strides, with a separate path for a single row or column.
+
+use crate::cpu::microkernel::{Order, Real, Run};
+use crate::cpu::product::{BLOCK_ROWS, Product, Strip, chunk_len, pack_panels};
+use crate::cpu::scratch::{Scratch, Shared, run_tasks};
+use crate::cpu::simd::Isa;
+
+/// Distances of neighboring rows and of neighboring columns, in elements.
+pub(crate) type Strides = [usize; 2];
+
+/// `C = A · B`, or `C += A · B` with `accumulate`.
+///
+/// `A` is `[m, k]` and `B` is `[k, n]` with any strides; `C` is `[m, n]` with rows `ldc` apart. Sums over `k` run in a fixed
+/// order.
+///
+/// # Panics
+/// If a slice is too short for its matrix, or the rows of `C` overlap.
+#[allow(clippy::too_many_arguments)] // The argument list every BLAS user knows.
+pub(crate) fn gemm<T: Real>(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &[T],
+    a_strides: Strides,
+    b: &[T],
+    b_strides: Strides,
+    c: &mut [T],
+    ldc: usize,
+    accumulate: bool,
+) {
+    let shape = Gemm { m, n, k, a_strides, b_strides, ldc, accumulate };
+    gemm_batched(Isa::detect(), &shape, 1, [a, b], [0, 0], c, 0);
+}
+
+/// The shape of one product, see [`gemm`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gemm {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) a_strides: Strides,
+    pub(crate) b_strides: Strides,
+    pub(crate) ldc: usize,
+    pub(crate) accumulate: bool,
+}
+
+/// `count` products of one shape; product `i` starts `i · ab_steps` into `A` and `B` and `i · c_step` into `C`.
+///
+/// # Panics
+/// As [`gemm`], and if the products' parts of `C` overlap.
+pub(crate) fn gemm_batched<T: Real>(
+    isa: Isa,
+    shape: &Gemm,
+    count: usize,
+    [a, b]: [&[T]; 2],
+    ab_steps: [usize; 2],
+    c: &mut [T],
+    c_step: usize,
+) {
+    let Gemm { m, n, k, a_strides, b_strides, ldc, .. } = *shape;
+    if m == 0 || n == 0 || count == 0 {
+        return;
+    }
+    let extent =
+        |[rows, columns]: [usize; 2], [rs, cs]: Strides| (rows - 1) * rs + (columns - 1) * cs + 1;
+    let c_extent = extent([m, n], [ldc, 1]);
+    let last = count - 1;
+    if k > 0 {
+        let needed = last * ab_steps[0] + extent([m, k], a_strides);
+        assert!(a.len() >= needed, "gemm: A has {} elements, needs {needed}", a.len());
+        let needed = last * ab_steps[1] + extent([k, n], b_strides);
+        assert!(b.len() >= needed, "gemm: B has {} elements, needs {needed}", b.len());
+    }
+    assert!(m == 1 || ldc >= n, "gemm: rows of C are {ldc} apart but {n} long");
+    assert!(last == 0 || c_step >= c_extent, "gemm: products overlap in C");
+    let needed = last * c_step + c_extent;
+    assert!(c.len() >= needed, "gemm: C has {} elements, needs {needed}", c.len());
+
+    let operands = [Shared::new(a.as_ptr().cast_mut()), Shared::new(b.as_ptr().cast_mut())];
+    let out = Shared::new(c.as_mut_ptr());
+    run_tasks(count, count * m * n * k, |i| {
+        let a = operands[0].ptr().wrapping_add(i * ab_steps[0]);
+        let b = operands[1].ptr().wrapping_add(i * ab_steps[1]);
+        // SAFETY: the extents were checked above, the products are disjoint in C, and `isa` comes from detection.
+        unsafe { product(isa, shape, a, b, out.ptr().wrapping_add(i * c_step)) }
+    });
+}
+
+unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: *mut T) {
+    let Gemm { m, n, k, a_strides, b_strides: [b_rows, b_columns], ldc, accumulate } = *shape;
+    // SAFETY: the caller vouches for the operands' extents in all three cases.
+    unsafe {
+        if n == 1 {
+            return matrix_vector(isa, [m, k], a, a_strides, b, b_rows, c, ldc, accumulate);
+        }
+        if m == 1 {
+            let b_strides = [b_columns, b_rows];
+            return matrix_vector(isa, [n, k], b, b_strides, a, a_strides[1], c, 1, accumulate);
+        }
+        let kernels = T::kernels(isa);
+        let width = kernels.columns;
+        let b = Shared::new(b.cast_mut());
+        let panels = pack_panels::<T>(n.div_ceil(width), k * width, |panel, to| {
+            let first = panel * width;
+            let columns = width.min(n - first);
+            pack_panel(
+                b.ptr().add(first * b_columns),
+                [b_rows, b_columns],
+                [k, columns],
+                width,
+                to,
+            );
+        });
+        let staged = stage_a(a, a_strides, [m, k]);
+        let (order, lda) = (staged.order, staged.lda);
+        let row_step = if order == Order::RowMajor { lda } else { 1 };
+        Product {
+            kernels,
+            order,
+            a: staged.start,
+            lda,
+            b: panels.ptr(),
+            k,
+            chunk: even_chunk(k, chunk_len::<T>()),
+            columns: n,
+            c,
+            ldc,
+            bias: None,
+            accumulate,
+            groups: 1,
+            a_group: 0,
+            c_group: 0,
+            strips: m.div_ceil(BLOCK_ROWS),
+            block: 1,
+            work: m * n * k,
+        }
+        .run(|strip, runs| {
+            let first = strip * BLOCK_ROWS;
+            runs.push(Run { a: 0, b: 0, len: k });
+            Strip {
+                a: (first * row_step) as isize,
+                c: first * ldc,
+                rows: BLOCK_ROWS.min(m - first),
+            }
+        });
+    }
+}
+
+/// A chunk length of at most `limit` that cuts `k` into nearly equal chunks.
+pub(crate) fn even_chunk(k: usize, limit: usize) -> usize {
+    k.div_ceil(k.div_ceil(limit).max(1)).max(1)
+}
+
+/// Rows this many bytes apart (or multiples) fall on so few sets of an L1 cache that the rows of a tile evict each other.
+const ALIASING_BYTES: usize = 2048;
+
+/// `A` as a tile can read it.
+struct StagedA<T> {
+    start: *const T,
+    lda: usize,
+    order: Order,
+    _copy: Option<Scratch<T>>,
+}
+
+/// Uses `A` where it lies if one of its strides is one and the other harmless; copies it otherwise.
+unsafe fn stage_a<T: Real>(a: *const T, [rs, cs]: Strides, [m, k]: [usize; 2]) -> StagedA<T> {
+    let harmless = |stride: usize| !(stride * size_of::<T>()).is_multiple_of(ALIASING_BYTES);
+    let (order, outer, inner, step, inner_step) = if rs == 1 && cs != 1 {
+        (Order::ColumnMajor, k, m, cs, rs)
+    } else {
+        (Order::RowMajor, m, k, rs, cs)
+    };
+    if inner_step == 1 && harmless(step) {
+        return StagedA { start: a, lda: step, order, _copy: None };
+    }
+    let mut lda = inner.next_multiple_of(16);
+    if !harmless(lda) {
+        lda += 16;
+    }
+    let copy = Scratch::<T>::new(outer * lda);
+    let (from, to) = (Shared::new(a.cast_mut()), Shared::new(copy.ptr()));
+    const ROWS: usize = 64;
+    run_tasks(outer.div_ceil(ROWS), outer * inner, |task| {
+        for row in task * ROWS..((task + 1) * ROWS).min(outer) {
+            let (from, to) =
+                (from.ptr().wrapping_add(row * step), to.ptr().wrapping_add(row * lda));
+            // SAFETY: row < outer, so both rows lie in their memory; rows of the copy are disjoint.
+            unsafe {
+                if inner_step == 1 {
+                    std::ptr::copy_nonoverlapping(from, to, inner);
+                } else {
+                    for i in 0..inner {
+                        *to.add(i) = *from.add(i * inner_step);
+                    }
+                }
+            }
+        }
+    });
+    StagedA { start: copy.ptr(), lda, order, _copy: Some(copy) }
+}
+
+/// Writes `[k, columns]` of `B` as `k` rows of `width` numbers, filled up with zeros.
+unsafe fn pack_panel<T: Real>(
+    b: *const T,
+    [rs, cs]: Strides,
+    [k, columns]: [usize; 2],
+    width: usize,
+    to: *mut T,
+) {
+    // Rows of a block are written while their lines are in L1, whichever way `B` lies.
+    const BLOCK: usize = 64;
+    for first in (0..k).step_by(BLOCK) {
+        let rows = first..(first + BLOCK).min(k);
+        // SAFETY: the caller vouches for `[k, columns]` of B and `k · width` elements at `to`.
+        unsafe {
+            if cs == 1 {
+                for row in rows {
+                    let to = to.add(row * width);
+                    std::ptr::copy_nonoverlapping(b.add(row * rs), to, columns);
+                    for i in columns..width {
+                        *to.add(i) = T::ZERO;
+                    }
+                }
+            } else {
+                for column in 0..width {
+                    for row in rows.clone() {
+                        let x =
+                            if column < columns { *b.add(row * rs + column * cs) } else { T::ZERO };
+                        *to.add(row * width + column) = x;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `out[i · out_step] = (accumulate ? … : 0) + Σ_k matrix(i, k) · x[k · x_step]`.
+#[allow(clippy::too_many_arguments)] // One caller; the list is the formula's.
+unsafe fn matrix_vector<T: Real>(
+    isa: Isa,
+    [rows, k]: [usize; 2],
+    matrix: *const T,
+    [rs, cs]: Strides,
+    x: *const T,
+    x_step: usize,
+    out: *mut T,
+    out_step: usize,
+    accumulate: bool,
+) {
+    // Rows of a task, and (where columns are combined) columns taken at once: 4 KiB of `out` stay in L1.
+    const ROWS: usize = 512;
+    const COLUMNS: usize = 8;
+    // SAFETY: the caller vouches for the extents.
+    let x: Vec<T> = (0..k).map(|i| unsafe { *x.add(i * x_step) }).collect();
+    let (matrix, out) = (Shared::new(matrix.cast_mut()), Shared::new(out));
+    let loops = T::loops(isa);
+    run_tasks(rows.div_ceil(ROWS), rows * k, |task| {
+        let first = task * ROWS;
+        let count = ROWS.min(rows - first);
+        let matrix = matrix.ptr().wrapping_add(first * rs).cast_const();
+        let out = out.ptr().wrapping_add(first * out_step);
+        // SAFETY: the rows of a task lie inside the matrix and belong to no other task.
+        unsafe {
+            let mut sums = [T::ZERO; ROWS];
+            if rs == 1 && cs != 1 {
+                for (block, x) in x.chunks(COLUMNS).enumerate() {
+                    let columns = matrix.add(block * COLUMNS * cs);
+                    (loops.combine)(sums.as_mut_ptr(), count, columns, cs, x, true);
+                }
+            } else if cs == 1 {
+                for (i, sum) in sums[..count].iter_mut().enumerate() {
+                    *sum = (loops.dot)(matrix.add(i * rs), x.as_ptr(), k);
+                }
+            } else {
+                for (i, sum) in sums[..count].iter_mut().enumerate() {
+                    for (j, &x) in x.iter().enumerate() {
+                        *sum += *matrix.add(i * rs + j * cs) * x;
+                    }
+                }
+            }
+            for (i, &sum) in sums[..count].iter().enumerate() {
+                let out = out.add(i * out_step);
+                *out = if accumulate { *out + sum } else { sum };
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn numbers(len: usize, seed: usize) -> Vec<f64> {
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f64 / 1001.0 - 1.0).collect()
+    }
+
+    /// A matrix of any order with gaps: strides and the elements they need.
+    fn layout(rows: usize, columns: usize, order: usize, gap: usize) -> (Strides, usize) {
+        match order {
+            0 => ([columns + gap, 1], rows * (columns + gap)),
+            1 => ([1, rows + gap], columns * (rows + gap)),
+            _ => ([columns * 2 + gap, 2], rows * (columns * 2 + gap)),
+        }
+    }
+
+    fn check(
+        [m, n, k]: [usize; 3],
+        orders: [usize; 2],
+        gap: usize,
+        accumulate: bool,
+        count: usize,
+    ) {
+        let (a_strides, a_len) = layout(m, k, orders[0], gap);
+        let (b_strides, b_len) = layout(k, n, orders[1], gap);
+        let ldc = n + gap;
+        let [a, b, c] =
+            [a_len * count, b_len * count, m * ldc * count].map(|len| numbers(len, len));
+        let mut expected = c.clone();
+        let mut magnitude: Vec<f64> = c.iter().map(|x| x.abs()).collect();
+        for i in 0..count {
+            for (row, column) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
+                let product = |p: usize| {
+                    a[i * a_len + row * a_strides[0] + p * a_strides[1]]
+                        * b[i * b_len + p * b_strides[0] + column * b_strides[1]]
+                };
+                let dot: f64 = (0..k).map(product).sum();
+                magnitude[i * m * ldc + row * ldc + column] +=
+                    (0..k).map(|p| product(p).abs()).sum::<f64>();
+                let at = &mut expected[i * m * ldc + row * ldc + column];
+                *at = dot + if accumulate { *at } else { 0.0 };
+            }
+        }
+        let shape = Gemm { m, n, k, a_strides, b_strides, ldc, accumulate };
+        let steps = [a_len, b_len];
+        let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<_>>();
+        let (a32, b32) = (narrow(&a), narrow(&b));
+        for isa in Isa::available() {
+            let mut found = c.clone();
+            gemm_batched(isa, &shape, count, [&a, &b], steps, &mut found, m * ldc);
+            let mut found32 = narrow(&c);
+            gemm_batched(isa, &shape, count, [&a32, &b32], steps, &mut found32, m * ldc);
+            for (i, &e) in expected.iter().enumerate() {
+                let near = |x: f64, eps: f64| (x - e).abs() <= eps * magnitude[i];
+                assert!(near(found[i], 1e-14), "{isa:?} f64 {shape:?} [{i}]: {} for {e}", found[i]);
+                assert!(
+                    near(found32[i].into(), 2e-6),
+                    "{isa:?} f32 {shape:?} [{i}]: {} for {e}",
+                    found32[i]
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_shape_and_order(
+            m in 0..70usize, n in 0..70usize, k in 0..90usize, orders in [0..3usize, 0..3usize],
+            gap in 0..3usize, accumulate: bool, count in 1..3usize,
+        ) {
+            check([m, n, k], orders, gap, accumulate, count);
+        }
+
+        #[test]
+        fn one_row_or_column(
+            len in 0..1100usize, k in 0..300usize, column: bool, orders in [0..3usize, 0..3usize], accumulate: bool,
+        ) {
+            check(if column { [len, 1, k] } else { [1, len, k] }, orders, 0, accumulate, 1);
+        }
+    }
+
+    #[test]
+    fn several_chunks_blocks_and_panels() {
+        for orders in [[0, 0], [0, 1], [1, 0], [1, 1]] {
+            check([300, 70, 2100], orders, 0, true, 1);
+            // Strides of a multiple of 2 KiB are copied first.
+            check([64, 64, 1024], orders, 0, false, 1);
+            check([1024, 40, 33], orders, 0, false, 1);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let (a, b) = (numbers(200 * 300, 1), numbers(300 * 150, 2));
+        let run = |threads: usize| {
+            let mut c = vec![0.0; 200 * 150];
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| gemm(200, 150, 300, &a, [300, 1], &b, [150, 1], &mut c, 150, false));
+            c.into_iter().map(f64::to_bits).collect::<Vec<_>>()
+        };
+        assert!(run(1) == run(2) && run(1) == run(5));
+    }
+}

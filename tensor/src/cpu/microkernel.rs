@@ -1,0 +1,197 @@
+//! The register-blocked inner loop that all dense products share.
+//!
+//! A tile is `MR` rows by `2 · LANES` columns of `C`, held in registers while `k` runs over a list of [`Run`]s. `B` comes as a
+//! packed panel (`k`-major rows of exactly one tile's width), `A` as it lies in memory: either each row of the tile is
+//! contiguous in `k` ([`Order::RowMajor`]) or each `k` holds the tile's rows side by side ([`Order::ColumnMajor`]). So neither
+//! patches of a convolution nor either transposition of a matrix has to be copied.
+
+use crate::cpu::float::Float;
+use crate::cpu::simd::{Isa, Lanes, Vector};
+
+/// How the elements of `A` follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// `A(i, k) = a[i · lda + k]`.
+    RowMajor,
+    /// `A(i, k) = a[k · lda + i]`.
+    ColumnMajor,
+}
+
+/// A stretch of `len` consecutive `k`: where it begins in `A` and at which row of the panel of `B`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) a: isize,
+    pub(crate) b: usize,
+    pub(crate) len: usize,
+}
+
+/// The operands of one tile.
+pub(crate) struct Tile<'a, T> {
+    /// First row of the tile in `A`; the runs' offsets are relative to it.
+    pub(crate) a: *const T,
+    pub(crate) lda: usize,
+    /// The packed panel of `B`.
+    pub(crate) b: *const T,
+    pub(crate) runs: &'a [Run],
+    pub(crate) c: *mut T,
+    pub(crate) ldc: usize,
+    /// Columns of `C` to touch, at most the tile's width.
+    pub(crate) columns: usize,
+    /// Add to what `C` holds instead of overwriting it.
+    pub(crate) accumulate: bool,
+    /// `columns` numbers added to every row, or null.
+    pub(crate) bias: *const T,
+}
+
+/// A compiled tile.
+///
+/// # Safety
+/// The instruction set is available; all rows, runs and columns named by the tile lie in live memory, `C`'s writable and
+/// touched by nobody else.
+pub(crate) type TileFn<T> = unsafe fn(&Tile<T>);
+
+/// The tiles of one instruction set and number type; index `r - 1` is the tile of `r` rows.
+pub(crate) struct Kernels<T: 'static> {
+    /// Columns of a tile.
+    pub(crate) columns: usize,
+    pub(crate) row_major: &'static [TileFn<T>],
+    pub(crate) column_major: &'static [TileFn<T>],
+}
+
+impl<T> Kernels<T> {
+    pub(crate) fn tiles(&self, order: Order) -> &'static [TileFn<T>] {
+        match order {
+            Order::RowMajor => self.row_major,
+            Order::ColumnMajor => self.column_major,
+        }
+    }
+}
+
+/// A number type with compiled kernels.
+pub(crate) trait Real: Float {
+    /// The dense tiles for an instruction set.
+    fn kernels(isa: Isa) -> &'static Kernels<Self>;
+    /// The depthwise and matrix-vector loops for an instruction set.
+    fn loops(isa: Isa) -> &'static crate::cpu::loops::Loops<Self>;
+}
+
+#[inline(always)]
+unsafe fn tile<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::Elem>) {
+    // SAFETY: the caller upholds the contract of `TileFn`.
+    unsafe {
+        let mut acc = [[V::zero(); 2]; MR];
+        let (row_step, k_step) = if ROW_MAJOR { (t.lda, 1) } else { (1, t.lda) };
+        for run in t.runs {
+            let mut a = t.a.offset(run.a);
+            let mut b = t.b.add(run.b * 2 * V::LANES);
+            for _ in 0..run.len {
+                let b0 = V::load(b);
+                let b1 = V::load(b.add(V::LANES));
+                for (i, row) in acc.iter_mut().enumerate() {
+                    let x = V::splat(*a.add(i * row_step));
+                    *row = [x.mul_add(b0, row[0]), x.mul_add(b1, row[1])];
+                }
+                a = a.add(k_step);
+                b = b.add(2 * V::LANES);
+            }
+        }
+        finish::<V, MR>(t, acc);
+    }
+}
+
+/// Adds bias and the old `C`, and stores.
+#[inline(always)]
+unsafe fn finish<V: Vector, const MR: usize>(t: &Tile<V::Elem>, mut acc: [[V; 2]; MR]) {
+    // SAFETY: the caller upholds the contract of `TileFn`.
+    unsafe {
+        let second = t.columns.saturating_sub(V::LANES);
+        if !t.bias.is_null() {
+            let b0 = V::load_part(t.bias, t.columns);
+            let b1 = V::load_part(t.bias.add(t.columns.min(V::LANES)), second);
+            for row in &mut acc {
+                *row = [row[0].add(b0), row[1].add(b1)];
+            }
+        }
+        for (i, row) in acc.iter().enumerate() {
+            let c = t.c.add(i * t.ldc);
+            let [mut lo, mut hi] = *row;
+            if second == V::LANES {
+                if t.accumulate {
+                    lo = lo.add(V::load(c));
+                    hi = hi.add(V::load(c.add(V::LANES)));
+                }
+                lo.store(c);
+                hi.store(c.add(V::LANES));
+            } else {
+                let c_hi = c.add(t.columns.min(V::LANES));
+                if t.accumulate {
+                    lo = lo.add(V::load_part(c, t.columns));
+                    hi = hi.add(V::load_part(c_hi, second));
+                }
+                lo.store_part(c, t.columns);
+                hi.store_part(c_hi, second);
+            }
+        }
+    }
+}
+
+unsafe fn portable<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::Elem>) {
+    // SAFETY: the caller upholds the contract of `TileFn`.
+    unsafe { tile::<V, MR, ROW_MAJOR>(t) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::Elem>) {
+    // SAFETY: the caller upholds the contract of `TileFn`.
+    unsafe { tile::<V, MR, ROW_MAJOR>(t) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn avx512<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::Elem>) {
+    // SAFETY: the caller upholds the contract of `TileFn`.
+    unsafe { tile::<V, MR, ROW_MAJOR>(t) }
+}
+
+macro_rules! kernels {
+    ($compiled:ident, $vector:ty, [$($rows:literal)*]) => {
+        &Kernels {
+            columns: 2 * <$vector as Vector>::LANES,
+            row_major: &[$($compiled::<$vector, $rows, true>),*],
+            column_major: &[$($compiled::<$vector, $rows, false>),*],
+        }
+    };
+}
+
+macro_rules! impl_real {
+    ($elem:ty, $lanes:literal, $v256:ident, $v512:ident) => {
+        impl Real for $elem {
+            fn kernels(isa: Isa) -> &'static Kernels<Self> {
+                match isa {
+                    Isa::Portable => kernels!(portable, Lanes<$elem, $lanes>, [1 2 3 4]),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => kernels!(avx2, std::arch::x86_64::$v256, [1 2 3 4 5 6]),
+                    // 14 rows of two registers, two of B and one broadcast: 31 of 32.
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => {
+                        kernels!(avx512, std::arch::x86_64::$v512, [1 2 3 4 5 6 7 8 9 10 11 12 13 14])
+                    }
+                }
+            }
+
+            fn loops(isa: Isa) -> &'static crate::cpu::loops::Loops<Self> {
+                match isa {
+                    Isa::Portable => crate::cpu::loops::portable::<Lanes<$elem, $lanes>>(),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => crate::cpu::loops::avx2::<std::arch::x86_64::$v256>(),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => crate::cpu::loops::avx512::<std::arch::x86_64::$v512>(),
+                }
+            }
+        }
+    };
+}
+
+impl_real!(f32, 4, __m256, __m512);
+impl_real!(f64, 2, __m256d, __m512d);

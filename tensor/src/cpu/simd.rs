@@ -1,0 +1,311 @@
+//! The vector types the kernels are written in, and the choice between them.
+//!
+//! A kernel is one generic function over [`Vector`]; each instruction set instantiates it once inside a function that has the
+//! matching `#[target_feature]`. [`Isa::detect`] picks the widest set of the running machine; everything below takes an
+//! [`Isa`] as an argument, so that a test can run every set the machine has.
+
+/// An instruction set the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isa {
+    /// Plain Rust; what the target's baseline offers.
+    Portable,
+    /// 256-bit vectors with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Isa {
+    /// The widest instruction set this machine runs.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                return Self::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+
+    /// Every instruction set this machine runs, narrowest first.
+    #[cfg(test)]
+    pub(crate) fn available() -> Vec<Self> {
+        let mut all = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                all.push(Self::Avx2);
+            }
+            if is_x86_feature_detected!("avx512f") {
+                all.push(Self::Avx512);
+            }
+        }
+        all
+    }
+}
+
+/// A register of `LANES` numbers.
+///
+/// All functions are unsafe for one common reason: they may only run where the vector's instruction set is available, and
+/// inside a function compiled for it. Loads and stores touch `LANES` elements (`count` in the partial forms, which accept
+/// any `count` and clamp it to `LANES`) and need no alignment.
+pub(crate) trait Vector: Copy {
+    /// The number type.
+    type Elem: Copy;
+    /// Numbers per register.
+    const LANES: usize;
+
+    unsafe fn zero() -> Self;
+    unsafe fn splat(x: Self::Elem) -> Self;
+    unsafe fn load(from: *const Self::Elem) -> Self;
+    unsafe fn load_part(from: *const Self::Elem, count: usize) -> Self;
+    unsafe fn store(self, to: *mut Self::Elem);
+    unsafe fn store_part(self, to: *mut Self::Elem, count: usize);
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self · factor + term`; fused where the instruction set fuses.
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
+}
+
+/// A register made of plain numbers, which the compiler maps on whatever vectors the baseline target has.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes<T, const N: usize>([T; N]);
+
+macro_rules! impl_lanes {
+    ($elem:ty, $lanes:literal) => {
+        impl Vector for Lanes<$elem, $lanes> {
+            type Elem = $elem;
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn zero() -> Self {
+                Self([0.0; $lanes])
+            }
+            #[inline(always)]
+            unsafe fn splat(x: $elem) -> Self {
+                Self([x; $lanes])
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const $elem) -> Self {
+                // SAFETY: the caller vouches for LANES readable elements.
+                Self(unsafe { from.cast::<[$elem; $lanes]>().read_unaligned() })
+            }
+            #[inline(always)]
+            unsafe fn load_part(from: *const $elem, count: usize) -> Self {
+                let mut out = [0.0; $lanes];
+                for (i, lane) in out.iter_mut().enumerate().take(count) {
+                    // SAFETY: i < count, and the caller vouches for `count` readable elements.
+                    *lane = unsafe { *from.add(i) };
+                }
+                Self(out)
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut $elem) {
+                // SAFETY: the caller vouches for LANES writable elements.
+                unsafe { to.cast::<[$elem; $lanes]>().write_unaligned(self.0) }
+            }
+            #[inline(always)]
+            unsafe fn store_part(self, to: *mut $elem, count: usize) {
+                for (i, &lane) in self.0.iter().enumerate().take(count) {
+                    // SAFETY: i < count, and the caller vouches for `count` writable elements.
+                    unsafe { *to.add(i) = lane };
+                }
+            }
+            #[inline(always)]
+            unsafe fn add(self, other: Self) -> Self {
+                Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+            }
+            #[inline(always)]
+            unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+                // Not `f32::mul_add`: without hardware support that is a library call.
+                Self(std::array::from_fn(|i| self.0[i] * factor.0[i] + term.0[i]))
+            }
+        }
+    };
+}
+
+impl_lanes!(f32, 4);
+impl_lanes!(f64, 2);
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Vector;
+    use std::arch::x86_64::*;
+
+    macro_rules! impl_avx512 {
+        ($vector:ty, $elem:ty, $lanes:literal, $mask:ty, $zero:ident, $splat:ident, $load:ident, $load_part:ident,
+         $store:ident, $store_part:ident, $add:ident, $fma:ident) => {
+            impl Vector for $vector {
+                type Elem = $elem;
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                unsafe fn zero() -> Self {
+                    // SAFETY: AVX-512F is available by the trait's contract.
+                    unsafe { $zero() }
+                }
+                #[inline(always)]
+                unsafe fn splat(x: $elem) -> Self {
+                    // SAFETY: as for `zero`.
+                    unsafe { $splat(x) }
+                }
+                #[inline(always)]
+                unsafe fn load(from: *const $elem) -> Self {
+                    // SAFETY: as for `zero`; the caller vouches for the memory.
+                    unsafe { $load(from) }
+                }
+                #[inline(always)]
+                unsafe fn load_part(from: *const $elem, count: usize) -> Self {
+                    let mask = ((1u32 << count.min($lanes)) - 1) as $mask;
+                    // SAFETY: as for `load`; masked lanes are not touched.
+                    unsafe { $load_part(mask, from) }
+                }
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $elem) {
+                    // SAFETY: as for `load`.
+                    unsafe { $store(to, self) }
+                }
+                #[inline(always)]
+                unsafe fn store_part(self, to: *mut $elem, count: usize) {
+                    let mask = ((1u32 << count.min($lanes)) - 1) as $mask;
+                    // SAFETY: as for `load_part`.
+                    unsafe { $store_part(to, mask, self) }
+                }
+                #[inline(always)]
+                unsafe fn add(self, other: Self) -> Self {
+                    // SAFETY: as for `zero`.
+                    unsafe { $add(self, other) }
+                }
+                #[inline(always)]
+                unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+                    // SAFETY: as for `zero`.
+                    unsafe { $fma(self, factor, term) }
+                }
+            }
+        };
+    }
+
+    impl_avx512!(
+        __m512,
+        f32,
+        16,
+        __mmask16,
+        _mm512_setzero_ps,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_maskz_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_mask_storeu_ps,
+        _mm512_add_ps,
+        _mm512_fmadd_ps
+    );
+    impl_avx512!(
+        __m512d,
+        f64,
+        8,
+        __mmask8,
+        _mm512_setzero_pd,
+        _mm512_set1_pd,
+        _mm512_loadu_pd,
+        _mm512_maskz_loadu_pd,
+        _mm512_storeu_pd,
+        _mm512_mask_storeu_pd,
+        _mm512_add_pd,
+        _mm512_fmadd_pd
+    );
+
+    /// `MASK_32[8 - count..]` is the lane mask of the first `count` of eight lanes.
+    const MASK_32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    /// The same for four 64-bit lanes.
+    const MASK_64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
+
+    macro_rules! impl_avx2 {
+        ($vector:ty, $elem:ty, $lanes:literal, $masks:ident, $zero:ident, $splat:ident, $load:ident, $load_part:ident,
+         $store:ident, $store_part:ident, $add:ident, $fma:ident) => {
+            impl Vector for $vector {
+                type Elem = $elem;
+                const LANES: usize = $lanes;
+
+                #[inline(always)]
+                unsafe fn zero() -> Self {
+                    // SAFETY: AVX2 and FMA are available by the trait's contract.
+                    unsafe { $zero() }
+                }
+                #[inline(always)]
+                unsafe fn splat(x: $elem) -> Self {
+                    // SAFETY: as for `zero`.
+                    unsafe { $splat(x) }
+                }
+                #[inline(always)]
+                unsafe fn load(from: *const $elem) -> Self {
+                    // SAFETY: as for `zero`; the caller vouches for the memory.
+                    unsafe { $load(from) }
+                }
+                #[inline(always)]
+                unsafe fn load_part(from: *const $elem, count: usize) -> Self {
+                    // SAFETY: as for `load`; masked lanes are not touched; the mask table has 2·LANES entries.
+                    unsafe {
+                        let mask = $masks.as_ptr().add($lanes - count.min($lanes));
+                        $load_part(from, _mm256_loadu_si256(mask.cast()))
+                    }
+                }
+                #[inline(always)]
+                unsafe fn store(self, to: *mut $elem) {
+                    // SAFETY: as for `load`.
+                    unsafe { $store(to, self) }
+                }
+                #[inline(always)]
+                unsafe fn store_part(self, to: *mut $elem, count: usize) {
+                    // SAFETY: as for `load_part`.
+                    unsafe {
+                        let mask = $masks.as_ptr().add($lanes - count.min($lanes));
+                        $store_part(to, _mm256_loadu_si256(mask.cast()), self)
+                    }
+                }
+                #[inline(always)]
+                unsafe fn add(self, other: Self) -> Self {
+                    // SAFETY: as for `zero`.
+                    unsafe { $add(self, other) }
+                }
+                #[inline(always)]
+                unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+                    // SAFETY: as for `zero`.
+                    unsafe { $fma(self, factor, term) }
+                }
+            }
+        };
+    }
+
+    impl_avx2!(
+        __m256,
+        f32,
+        8,
+        MASK_32,
+        _mm256_setzero_ps,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_maskload_ps,
+        _mm256_storeu_ps,
+        _mm256_maskstore_ps,
+        _mm256_add_ps,
+        _mm256_fmadd_ps
+    );
+    impl_avx2!(
+        __m256d,
+        f64,
+        4,
+        MASK_64,
+        _mm256_setzero_pd,
+        _mm256_set1_pd,
+        _mm256_loadu_pd,
+        _mm256_maskload_pd,
+        _mm256_storeu_pd,
+        _mm256_maskstore_pd,
+        _mm256_add_pd,
+        _mm256_fmadd_pd
+    );
+}
