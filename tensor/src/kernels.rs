@@ -105,6 +105,44 @@ impl CompareOp {
     }
 }
 
+/// Functions of all elements along some axes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ReduceOp {
+    Sum,
+    Mean,
+    SumSquares,
+    Max,
+    Min,
+}
+
+impl ReduceOp {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ReduceOp::Sum => "sum",
+            ReduceOp::Mean => "mean",
+            ReduceOp::SumSquares => "sum_squares",
+            ReduceOp::Max => "amax",
+            ReduceOp::Min => "amin",
+        }
+    }
+}
+
+/// Which element's index is wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ArgOp {
+    Max,
+    Min,
+}
+
+impl ArgOp {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ArgOp::Max => "argmax",
+            ArgOp::Min => "argmin",
+        }
+    }
+}
+
 /// Everything a device computes. Results are new tensors on the same device.
 pub(crate) trait Kernels: Send + Sync {
     /// The elements of `x` in a new tensor of a dense layout of the same shape.
@@ -117,4 +155,10 @@ pub(crate) trait Kernels: Send + Sync {
     fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor;
     /// `op(a, b)` as 0 or 1 over their broadcast shape; one dtype of any kind.
     fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor;
+    /// `axes` reduced to length 1. Sums of integers are I64; floats are accumulated in f64.
+    fn reduce(&self, op: ReduceOp, x: &Tensor, axes: &[usize]) -> Tensor;
+    /// I64 index along `axis` of the first extreme (the first NaN, if any); `axis` is removed.
+    fn arg_reduce(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor;
+    /// Running sums along `axis`.
+    fn cumsum(&self, x: &Tensor, axis: usize) -> Tensor;
 }

@@ -112,6 +112,10 @@ impl Layout {
         out.shape = self.shape.with_axis(axis, (end - start).div_ceil(step));
         out.offset += start * self.strides[axis];
         out.strides[axis] *= step;
+        if out.shape.numel() == 0 {
+            // A view of nothing may begin behind the end of its storage.
+            out.offset = 0;
+        }
         out
     }
 

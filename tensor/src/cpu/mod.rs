@@ -11,13 +11,14 @@ mod microkernel;
 pub(crate) mod parallel;
 mod product;
 pub(crate) mod recycle;
+mod reduce;
 mod scratch;
 mod simd;
 mod strided;
 
 use crate::{
     DType, Shape, Tensor,
-    kernels::{BinaryOp, CompareOp, Kernels, UnaryOp},
+    kernels::{ArgOp, BinaryOp, CompareOp, Kernels, ReduceOp, UnaryOp},
     layout::Layout,
 };
 
@@ -39,5 +40,14 @@ impl Kernels for Cpu {
     }
     fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         elementwise::compare(op, a, b, shape)
+    }
+    fn reduce(&self, op: ReduceOp, x: &Tensor, axes: &[usize]) -> Tensor {
+        reduce::reduce(op, x, axes)
+    }
+    fn arg_reduce(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor {
+        reduce::arg_reduce(op, x, axis)
+    }
+    fn cumsum(&self, x: &Tensor, axis: usize) -> Tensor {
+        reduce::cumsum(x, axis)
     }
 }

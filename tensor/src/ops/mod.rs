@@ -1,6 +1,7 @@
 //! The public operations by family: check shapes and dtypes, then dispatch to the device.
 
 mod elementwise;
+mod reduce;
 
 use crate::Tensor;
 
