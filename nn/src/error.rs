@@ -16,6 +16,44 @@ pub enum Error {
         /// Tensors of another shape: (name, expected, found).
         mismatched: Vec<(String, String, String)>,
     },
+    /// A sample could not be read.
+    #[error("epoch {epoch}, batch {batch}: sample {index} could not be read: {source}")]
+    Sample {
+        /// The epoch.
+        epoch: usize,
+        /// The batch within the epoch.
+        batch: usize,
+        /// The sample within the data set.
+        index: usize,
+        /// What the data set says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Samples could not be made into a batch.
+    #[error("epoch {epoch}, batch {batch}: {source}")]
+    Collate {
+        /// The epoch.
+        epoch: usize,
+        /// The batch within the epoch.
+        batch: usize,
+        /// What the collate function says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A data set or collate function panicked.
+    #[error("epoch {epoch}, batch {batch}: the data set or collate function panicked: {message}")]
+    WorkerPanic {
+        /// The epoch.
+        epoch: usize,
+        /// The batch within the epoch.
+        batch: usize,
+        /// What it said.
+        message: String,
+    },
+    /// The system gave no thread.
+    #[error("no thread for loading data: {source}; ask for fewer workers")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
     /// Reading or writing failed.
     #[error("{}: {source}", path.display())]
     Io {

@@ -8,11 +8,13 @@
 extern crate self as nn;
 
 mod context;
+pub mod data;
 mod error;
 pub mod init;
 pub mod layers;
 pub mod module;
 mod param;
+pub mod schedule;
 
 pub use context::{Context, Event};
 pub use error::{Error, Result};
