@@ -447,20 +447,3 @@ impl fmt::Debug for Tensor {
         write!(f, "{}]", if self.numel() > SHOWN { ", …" } else { "" })
     }
 }
-
-impl Tensor {
-    /// The sum over the axes along which `shape` broadcasts to this shape (plain loop until the reductions land).
-    pub fn sum_to(&self, shape: impl Into<Shape>) -> Tensor {
-        let shape = shape.into();
-        let x = self.to_f64_vec();
-        let full = self.shape();
-        let mut out = vec![0.0; shape.numel()];
-        let map = Tensor::new(&(0..shape.numel() as i64).collect::<Vec<_>>(), shape)
-            .broadcast_to(full)
-            .to_vec::<i64>();
-        for (v, i) in x.iter().zip(map) {
-            out[i as usize] += v;
-        }
-        Tensor::new(&out, shape).to_dtype(self.dtype())
-    }
-}
