@@ -19,6 +19,8 @@ pub(crate) trait Float:
     const ONE: Self;
     const INFINITY: Self;
     const NEG_INFINITY: Self;
+    /// Smallest positive normal number.
+    const MIN_POSITIVE: Self;
     fn abs(self) -> Self;
     fn exp(self) -> Self;
     fn exp_m1(self) -> Self;
@@ -40,6 +42,7 @@ macro_rules! float {
             const ONE: Self = 1.0;
             const INFINITY: Self = $t::INFINITY;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
+            const MIN_POSITIVE: Self = $t::MIN_POSITIVE;
             #[inline(always)]
             fn abs(self) -> Self {
                 $t::abs(self)

@@ -1,0 +1,173 @@
+//! Lp-mask kernels: the mask, its gradient, and its product with the kernel.
+
+use rayon::prelude::*;
+
+use super::float::Float;
+use crate::{
+    Tensor,
+    dtype::{Element, with_float},
+    kernels::{LpWindow, MaskGradient},
+    layout::Layout,
+};
+
+/// `(z_0, z_1)` of one tap and the offset that gave it.
+fn project(c: [f64; 4], window: &LpWindow, m: usize, n: usize) -> ([f64; 2], [f64; 2]) {
+    let d = [m as f64 - window.center[0], n as f64 - window.center[1]];
+    ([c[0] * d[0] + c[1] * d[1], c[2] * d[0] + c[3] * d[1]], d)
+}
+
+fn matrix<T: Float>(c: &[T]) -> [f64; 4] {
+    [0, 1, 2, 3].map(|i| c[i].to_f64())
+}
+
+/// `a^p` for `a >= 0`, 0 at 0.
+fn power(a: f64, p: f64) -> f64 {
+    if a == 0.0 { 0.0 } else { (p * a.ln()).exp() }
+}
+
+pub(super) fn lp_mask(c: &Tensor, log2p: &Tensor, window: LpWindow) -> Tensor {
+    let [kh, kw] = window.kernel;
+    with_float!("lp_mask", c.dtype(), T => {
+        // Smaller values would be denormal: a thousandfold slower on some machines, and no different from 0.
+        let smallest = T::MIN_POSITIVE.to_f64();
+        let (c_all, lambda) = (c.dense_slice::<T>(), log2p.dense_slice::<T>());
+        let layout = Layout::contiguous([lambda.len(), kh, kw].into());
+        Tensor::build::<T>(layout, c.device(), |out| {
+            out.par_chunks_mut((kh * kw).max(1)).enumerate().for_each(|(o, mask)| {
+                let (c, p) = (matrix(&c_all[4 * o..]), lambda[o].to_f64().exp2());
+                for (tap, value) in mask.iter_mut().enumerate() {
+                    let (z, _) = project(c, &window, tap / kw, tap % kw);
+                    let v = (-power(z[0].abs(), p) - power(z[1].abs(), p)).exp();
+                    *value = if v < smallest { T::ZERO } else { T::from_f64(v) };
+                }
+            });
+        })
+    })
+}
+
+pub(super) fn lp_mask_grad(g: MaskGradient<'_>, window: LpWindow) -> (Tensor, Tensor) {
+    let [kh, kw] = window.kernel;
+    with_float!("lp_mask_grad", g.c.dtype(), T => {
+        let (dmask, mask) = (g.dmask.dense_slice::<T>(), g.mask.dense_slice::<T>());
+        let (c_all, lambda) = (g.c.dense_slice::<T>(), g.log2p.dense_slice::<T>());
+        // [dC (4), dlog2p] per channel.
+        let per_channel: Vec<[f64; 5]> = (0..lambda.len())
+            .into_par_iter()
+            .map(|o| {
+                let (c, p) = (matrix(&c_all[4 * o..]), lambda[o].to_f64().exp2());
+                let mut sum = [0.0; 5];
+                for tap in 0..kh * kw {
+                    let at = o * kh * kw + tap;
+                    let weight = dmask[at].to_f64() * mask[at].to_f64();
+                    // Where the mask is 0 a power may be infinite: the product's limit is 0.
+                    if mask[at] == T::ZERO || weight == 0.0 {
+                        continue;
+                    }
+                    let (z, d) = project(c, &window, tap / kw, tap % kw);
+                    for r in 0..2 {
+                        let a = z[r].abs();
+                        if a == 0.0 {
+                            continue;
+                        }
+                        let log = a.ln();
+                        let slope = weight * p * ((p - 1.0) * log).exp() * z[r].signum();
+                        sum[2 * r] -= slope * d[0];
+                        sum[2 * r + 1] -= slope * d[1];
+                        sum[4] -= weight * (p * log).exp() * log;
+                    }
+                }
+                sum[4] *= p * std::f64::consts::LN_2;
+                sum
+            })
+            .collect();
+        let dc = Tensor::build::<T>(Layout::contiguous(g.c.shape()), g.c.device(), |out| {
+            for (o, s) in out.chunks_mut(4).zip(&per_channel) {
+                for (o, s) in o.iter_mut().zip(s) {
+                    *o = T::from_f64(*s);
+                }
+            }
+        });
+        let dp = Tensor::build::<T>(Layout::contiguous(g.log2p.shape()), g.c.device(), |out| {
+            for (o, s) in out.iter_mut().zip(&per_channel) {
+                *o = T::from_f64(s[4]);
+            }
+        });
+        (dc, dp)
+    })
+}
+
+/// The rows of taps that a crop leaves, as ranges into one `kh * kw` kernel.
+fn kept_rows(
+    kernel: [usize; 2],
+    crop: [usize; 2],
+) -> impl Iterator<Item = std::ops::Range<usize>> + Clone {
+    let [kh, kw] = kernel;
+    (crop[0]..kh - crop[0]).map(move |m| m * kw + crop[1]..(m + 1) * kw - crop[1])
+}
+
+pub(super) fn masked_weight(weight: &Tensor, mask: &Tensor, crop: [usize; 2]) -> Tensor {
+    let [o, i, kh, kw] = weight.dims_of();
+    let taps = (kh - 2 * crop[0]) * (kw - 2 * crop[1]);
+    let layout = Layout::contiguous([o, i, kh - 2 * crop[0], kw - 2 * crop[1]].into());
+    with_float!("masked_weight", weight.dtype(), T => {
+        let (w, m) = (weight.dense_slice::<T>(), mask.dense_slice::<T>());
+        Tensor::build::<T>(layout, weight.device(), |out| {
+            out.par_chunks_mut((i * taps).max(1)).enumerate().for_each(|(o, out)| {
+                let mask = &m[o * kh * kw..][..kh * kw];
+                for (i_at, out) in out.chunks_mut(taps).enumerate() {
+                    let kernel = &w[(o * i + i_at) * kh * kw..][..kh * kw];
+                    let mut out = out.iter_mut();
+                    for row in kept_rows([kh, kw], crop) {
+                        for ((y, &w), &m) in (&mut out).zip(&kernel[row.clone()]).zip(&mask[row]) {
+                            *y = w * m;
+                        }
+                    }
+                }
+            });
+        })
+    })
+}
+
+pub(super) fn masked_weight_grad(
+    dy: &Tensor,
+    weight: &Tensor,
+    mask: &Tensor,
+    crop: [usize; 2],
+    mask_wanted: bool,
+) -> (Tensor, Option<Tensor>) {
+    let [_, i, kh, kw] = weight.dims_of();
+    let (full, taps) = (kh * kw, (kh - 2 * crop[0]) * (kw - 2 * crop[1]));
+    with_float!("masked_weight_grad", weight.dtype(), T => {
+        let (w, m, g) =
+            (weight.dense_slice::<T>(), mask.dense_slice::<T>(), dy.dense_slice::<T>());
+        let mut dmask = vec![0.0f64; m.len()];
+        let dw = Tensor::build::<T>(Layout::contiguous(weight.shape()), weight.device(), |out| {
+            let channels = out.par_chunks_mut((i * full).max(1)).zip(dmask.par_chunks_mut(full.max(1)));
+            channels.enumerate().for_each(|(o, (out, dmask))| {
+                let mask = &m[o * full..][..full];
+                out.fill(T::ZERO);
+                for (i_at, out) in out.chunks_mut(full).enumerate() {
+                    let kernel = &w[(o * i + i_at) * full..][..full];
+                    let mut g = g[(o * i + i_at) * taps..][..taps].iter();
+                    for row in kept_rows([kh, kw], crop) {
+                        for at in row {
+                            let g = *g.next().expect("as many gradients as kept taps");
+                            out[at] = g * mask[at];
+                            if mask_wanted {
+                                dmask[at] += g.to_f64() * kernel[at].to_f64();
+                            }
+                        }
+                    }
+                }
+            });
+        });
+        let dmask = mask_wanted.then(|| {
+            Tensor::build::<T>(Layout::contiguous(mask.shape()), mask.device(), |out| {
+                for (o, v) in out.iter_mut().zip(&dmask) {
+                    *o = T::from_f64(*v);
+                }
+            })
+        });
+        (dw, dmask)
+    })
+}
