@@ -1,1 +1,6 @@
-//! vision
+//! Image models and data sets.
+
+pub mod datasets;
+mod error;
+
+pub use error::Error;

@@ -1,0 +1,118 @@
+//! What can go wrong with files and settings that come from outside.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use crate::datasets::sudoku::PuzzleError;
+
+/// Why a data set could not be read, written or generated.
+///
+/// Every variant names the file and, where there is one, the line (counted from 1 in the
+/// decompressed text), so that the message alone is enough to find the fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file does not exist or may not be opened.
+    #[error("cannot open {path}: {source}; check the path, or fetch the data set first")]
+    Open {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// Reading stopped because of the disk, not because of the content.
+    #[error("cannot read {path} at line {line}: {source}")]
+    Read {
+        /// The file being read.
+        path: PathBuf,
+        /// The line that could not be completed.
+        line: u64,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// A gzip stream is cut off or damaged.
+    #[error(
+        "{path}: the gzip stream is damaged or cut off at line {line} ({source}); \
+         the file is probably an incomplete download: fetch it again"
+    )]
+    CorruptGzip {
+        /// The file being read.
+        path: PathBuf,
+        /// The line of the decompressed text that could not be completed.
+        line: u64,
+        /// What the decompressor said.
+        source: io::Error,
+    },
+
+    /// The file holds nothing, or a header and nothing below it.
+    #[error("{path}: expected {expected}, found {found}")]
+    Empty {
+        /// The file being read.
+        path: PathBuf,
+        /// What should have been there.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+
+    /// The first line is not the header of this format.
+    #[error("{path}, line {line}: expected the header {expected:?}, found {found:?}")]
+    Header {
+        /// The file being read.
+        path: PathBuf,
+        /// The line of the header.
+        line: u64,
+        /// The header of the format.
+        expected: String,
+        /// The beginning of the line that was found.
+        found: String,
+    },
+
+    /// A row does not have the form that the format asks for.
+    #[error("{path}, line {line}: expected {expected}, found {found}")]
+    Row {
+        /// The file being read.
+        path: PathBuf,
+        /// The line of the row.
+        line: u64,
+        /// The form of a row or field.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+
+    /// A row has the right form but is not a Sudoku puzzle with its solution.
+    #[error("{path}, line {line}: {source}")]
+    Puzzle {
+        /// The file being read.
+        path: PathBuf,
+        /// The line of the row.
+        line: u64,
+        /// The rule that is broken.
+        source: PuzzleError,
+    },
+
+    /// The file could not be written; whatever stood there before is unchanged.
+    #[error("cannot write {path}: {source}; an older file of that name is unchanged")]
+    Write {
+        /// The file asked for.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// Puzzles were asked for with a number of givens that cannot be generated.
+    #[error(
+        "sudoku generator: givens {}..={} asked for, expected a non-empty range within {}..={}",
+        found.start(), found.end(), expected.start(), expected.end()
+    )]
+    GivensRange {
+        /// The widest range that can be generated.
+        expected: RangeInclusive<usize>,
+        /// The range asked for.
+        found: RangeInclusive<usize>,
+    },
+}
