@@ -3,7 +3,9 @@
 //! A device implements [`Kernels`]; the public ops in [`ops`](crate::ops) check shapes and dtypes and then call it.
 //! Arguments are therefore always consistent here: a kernel checks nothing that its op has checked.
 
-use crate::{DType, Shape, Tensor, layout::Layout};
+use std::ops::Range;
+
+use crate::{AdamStep, DType, Pool2d, SgdStep, Shape, Tensor, layout::Layout};
 
 /// Functions of one element, with their constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,6 +145,37 @@ impl ArgOp {
     }
 }
 
+/// The gradients of a batch normalization.
+#[derive(Clone, Debug)]
+pub struct BatchNormGrad {
+    /// Of the input, in its shape; `None` where it was not wanted.
+    pub dx: Option<Tensor>,
+    /// Of the weight, `[C]`.
+    pub dweight: Tensor,
+    /// Of the bias, `[C]`.
+    pub dbias: Tensor,
+}
+
+/// The gradients of a layer normalization.
+#[derive(Clone, Debug)]
+pub struct LayerNormGrad {
+    /// Of the input, in its shape.
+    pub dx: Tensor,
+    /// Of the weight, in the shape of the normalized axes.
+    pub dweight: Tensor,
+    /// Of the bias, in the shape of the normalized axes.
+    pub dbias: Tensor,
+}
+
+/// The targets of a cross entropy in the order of the logits' rows.
+#[derive(Clone, Copy)]
+pub(crate) enum Classes<'a> {
+    /// Contiguous `I64`, one per row.
+    Index { index: &'a Tensor, smoothing: f64 },
+    /// Contiguous, one row for each row of the logits.
+    Probabilities(&'a Tensor),
+}
+
 /// The taps of a kernel and the point their offsets count from, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LpWindow {
@@ -177,6 +210,129 @@ pub(crate) trait Kernels: Send + Sync {
     fn arg_reduce(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor;
     /// Running sums along `axis`.
     fn cumsum(&self, x: &Tensor, axis: usize) -> Tensor;
+
+    // ---- images: operands in channels-last memory, results too ---------------------------------------------
+
+    /// Output pixel `(i, j)` is input pixel `(i - top, j - left)`, 0 outside; `corner` is `[top, left]`, `size` the
+    /// output's height and width.
+    fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2]) -> Tensor;
+    /// `x` continued by its mirror image; padding is left, right, top, bottom.
+    fn reflection_pad2d(&self, x: &Tensor, padding: [usize; 4]) -> Tensor;
+    /// The transpose of [`reflection_pad2d`](Self::reflection_pad2d).
+    fn reflection_pad2d_grad(&self, dy: &Tensor, padding: [usize; 4]) -> Tensor;
+    /// Maxima, and their cells as `U8`; `size` is the output's height and width.
+    fn max_pool2d(&self, x: &Tensor, pool: &Pool2d, size: [usize; 2]) -> (Tensor, Tensor);
+    /// Gradient of an input of shape `dims`.
+    fn max_pool2d_grad(
+        &self,
+        dy: &Tensor,
+        cells: &Tensor,
+        pool: &Pool2d,
+        dims: [usize; 4],
+    ) -> Tensor;
+    /// Means over all pairs of row and column ranges, divided by `divisor` or the number of pixels.
+    fn avg_pool2d(
+        &self,
+        x: &Tensor,
+        windows: &[Vec<Range<usize>>; 2],
+        divisor: Option<usize>,
+    ) -> Tensor;
+    /// Gradient of an input of height and width `size`.
+    fn avg_pool2d_grad(
+        &self,
+        dy: &Tensor,
+        windows: &[Vec<Range<usize>>; 2],
+        divisor: Option<usize>,
+        size: [usize; 2],
+    ) -> Tensor;
+
+    // ---- normalization: `[N, C, ..]` with axis 1 innermost in memory, vectors contiguous `[C]` ----------------
+
+    /// Mean and biased variance of each channel.
+    fn batch_stats(&self, x: &Tensor) -> (Tensor, Tensor);
+    /// `(x - mean) * invstd * weight + bias`.
+    fn batch_norm(
+        &self,
+        x: &Tensor,
+        mean: &Tensor,
+        invstd: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+    ) -> Tensor;
+    /// The derivatives of [`batch_norm`](Self::batch_norm); with `training` through mean and variance too.
+    #[allow(clippy::too_many_arguments)]
+    fn batch_norm_grad(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        mean: &Tensor,
+        invstd: &Tensor,
+        weight: Option<&Tensor>,
+        training: bool,
+        wants_dx: bool,
+    ) -> BatchNormGrad;
+    /// The sum over all axes but axis 1.
+    fn channel_sums(&self, x: &Tensor) -> Tensor;
+    /// Rows of `length` elements of contiguous `x` normalized; also their mean and inverse deviation, `[rows, 2]`.
+    fn layer_norm(
+        &self,
+        x: &Tensor,
+        length: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> (Tensor, Tensor);
+    /// The derivatives of [`layer_norm`](Self::layer_norm); gradients of weight and bias are flat.
+    fn layer_norm_grad(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        length: usize,
+        stats: &Tensor,
+        weight: Option<&Tensor>,
+    ) -> LayerNormGrad;
+
+    // ---- rows: contiguous operands, the last axis is a row --------------------------------------------------
+
+    /// Softmax along rows, or its logarithm.
+    fn softmax(&self, x: &Tensor, log: bool) -> Tensor;
+    /// Its derivative from the output.
+    fn softmax_grad(&self, y: &Tensor, dy: &Tensor, log: bool) -> Tensor;
+    /// Loss and log-sum-exp of each row of logits.
+    fn cross_entropy(&self, logits: &Tensor, targets: Classes) -> (Tensor, Tensor);
+    /// The gradient of the logits.
+    fn cross_entropy_grad(
+        &self,
+        logits: &Tensor,
+        targets: Classes,
+        lse: &Tensor,
+        dloss: &Tensor,
+    ) -> Tensor;
+
+    // ---- in place: all tensors dense, in one memory order ---------------------------------------------------
+
+    /// One step of gradient descent; `first` if the buffer holds nothing yet.
+    fn sgd_step(
+        &self,
+        param: &mut Tensor,
+        grad: &Tensor,
+        buffer: Option<&mut Tensor>,
+        step: &SgdStep,
+        first: bool,
+    );
+    /// One step of Adam with the running means `m` of the gradient and `v` of its square.
+    fn adam_step(
+        &self,
+        param: &mut Tensor,
+        grad: &Tensor,
+        m: &mut Tensor,
+        v: &mut Tensor,
+        step: &AdamStep,
+    );
+    /// `x += weight * (other - x)`.
+    fn lerp(&self, x: &mut Tensor, other: &Tensor, weight: f64);
+    /// The sum of squares of all elements.
+    fn sum_of_squares(&self, x: &Tensor) -> f64;
 
     /// Masks `[O, kh, kw]`; see [`Tensor::lp_mask`]. Contiguous operands, here and below.
     fn lp_mask(&self, c: &Tensor, log2p: &Tensor, window: LpWindow) -> Tensor;

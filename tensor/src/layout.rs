@@ -33,6 +33,22 @@ impl Layout {
         Layout::dense(shape, &[0, 2, 3, 1])
     }
 
+    /// Dense memory with axis 1 innermost, the others in logical order: channels last for any number of axes.
+    pub(crate) fn channels_innermost(shape: Shape) -> Self {
+        let mut order = [0; MAX_RANK];
+        for (o, axis) in order[1..].iter_mut().zip(2..shape.rank()) {
+            *o = axis;
+        }
+        order[shape.rank() - 1] = 1;
+        Layout::dense(shape, &order[..shape.rank()])
+    }
+
+    /// Whether memory is as [`channels_innermost`](Self::channels_innermost) makes it.
+    pub(crate) fn has_channels_innermost(&self) -> bool {
+        self.shape.rank() >= 2
+            && self.is_dense_in([1].into_iter().chain((2..self.shape.rank()).rev()).chain([0]))
+    }
+
     pub(crate) fn strides(&self) -> &[usize] {
         &self.strides[..self.shape.rank()]
     }

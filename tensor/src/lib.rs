@@ -28,6 +28,8 @@ mod tensor;
 pub use cpu::kernels_for_bench;
 pub use device::Device;
 pub use dtype::{DType, Element};
+pub use kernels::{BatchNormGrad, LayerNormGrad};
+pub use ops::{AdamStep, Pool2d, SgdStep, Targets, sum_of_squares};
 pub use random::Stream;
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Tensor;

@@ -116,9 +116,11 @@ pub(super) fn masked_weight(weight: &Tensor, mask: &Tensor, crop: [usize; 2]) ->
                 let mask = &m[o * kh * kw..][..kh * kw];
                 for (i_at, out) in out.chunks_mut(taps).enumerate() {
                     let kernel = &w[(o * i + i_at) * kh * kw..][..kh * kw];
-                    let mut out = out.iter_mut();
+                    let mut at = 0;
                     for row in kept_rows([kh, kw], crop) {
-                        for ((y, &w), &m) in (&mut out).zip(&kernel[row.clone()]).zip(&mask[row]) {
+                        let out = &mut out[at..at + row.len()];
+                        at += row.len();
+                        for ((y, &w), &m) in out.iter_mut().zip(&kernel[row.clone()]).zip(&mask[row]) {
                             *y = w * m;
                         }
                     }

@@ -1,25 +1,38 @@
 //! The CPU device: kernels over slices, parallel with rayon, bit-identical for any number of threads.
 
+mod batch_norm;
+mod columns;
 pub(crate) mod conv;
 mod elementwise;
 mod float;
 pub(crate) mod gemm;
 #[doc(hidden)]
 pub mod kernels_for_bench;
+mod layer_norm;
 mod loops;
 mod lp_mask;
 mod microkernel;
+mod optim;
+mod pad;
 pub(crate) mod parallel;
+mod pool;
 mod product;
 pub(crate) mod recycle;
 mod reduce;
 mod scratch;
 mod simd;
+mod softmax;
 mod strided;
+mod wide;
+
+use std::ops::Range;
 
 use crate::{
-    DType, Shape, Tensor,
-    kernels::{ArgOp, BinaryOp, CompareOp, Kernels, LpWindow, MaskGradient, ReduceOp, UnaryOp},
+    AdamStep, DType, Pool2d, SgdStep, Shape, Tensor,
+    kernels::{
+        ArgOp, BatchNormGrad, BinaryOp, Classes, CompareOp, Kernels, LayerNormGrad, LpWindow,
+        MaskGradient, ReduceOp, UnaryOp,
+    },
     layout::Layout,
 };
 
@@ -50,6 +63,136 @@ impl Kernels for Cpu {
     }
     fn cumsum(&self, x: &Tensor, axis: usize) -> Tensor {
         reduce::cumsum(x, axis)
+    }
+    fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2]) -> Tensor {
+        pad::pad2d(x, corner, size)
+    }
+    fn reflection_pad2d(&self, x: &Tensor, padding: [usize; 4]) -> Tensor {
+        pad::reflection_pad2d(x, padding)
+    }
+    fn reflection_pad2d_grad(&self, dy: &Tensor, padding: [usize; 4]) -> Tensor {
+        pad::reflection_pad2d_grad(dy, padding)
+    }
+    fn max_pool2d(&self, x: &Tensor, pool: &Pool2d, size: [usize; 2]) -> (Tensor, Tensor) {
+        pool::max_pool2d(x, pool, size)
+    }
+    fn max_pool2d_grad(
+        &self,
+        dy: &Tensor,
+        cells: &Tensor,
+        pool: &Pool2d,
+        dims: [usize; 4],
+    ) -> Tensor {
+        pool::max_pool2d_grad(dy, cells, pool, dims)
+    }
+    fn avg_pool2d(
+        &self,
+        x: &Tensor,
+        windows: &[Vec<Range<usize>>; 2],
+        divisor: Option<usize>,
+    ) -> Tensor {
+        pool::avg_pool2d(x, windows, divisor)
+    }
+    fn avg_pool2d_grad(
+        &self,
+        dy: &Tensor,
+        windows: &[Vec<Range<usize>>; 2],
+        divisor: Option<usize>,
+        size: [usize; 2],
+    ) -> Tensor {
+        pool::avg_pool2d_grad(dy, windows, divisor, size)
+    }
+    fn batch_stats(&self, x: &Tensor) -> (Tensor, Tensor) {
+        batch_norm::batch_stats(x)
+    }
+    fn batch_norm(
+        &self,
+        x: &Tensor,
+        mean: &Tensor,
+        invstd: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+    ) -> Tensor {
+        batch_norm::batch_norm(x, mean, invstd, weight, bias)
+    }
+    fn batch_norm_grad(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        mean: &Tensor,
+        invstd: &Tensor,
+        weight: Option<&Tensor>,
+        training: bool,
+        wants_dx: bool,
+    ) -> BatchNormGrad {
+        batch_norm::batch_norm_grad(x, dy, mean, invstd, weight, training, wants_dx)
+    }
+    fn channel_sums(&self, x: &Tensor) -> Tensor {
+        batch_norm::channel_sums(x)
+    }
+    fn layer_norm(
+        &self,
+        x: &Tensor,
+        length: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> (Tensor, Tensor) {
+        layer_norm::layer_norm(x, length, weight, bias, eps)
+    }
+    fn layer_norm_grad(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        length: usize,
+        stats: &Tensor,
+        weight: Option<&Tensor>,
+    ) -> LayerNormGrad {
+        layer_norm::layer_norm_grad(x, dy, length, stats, weight)
+    }
+    fn softmax(&self, x: &Tensor, log: bool) -> Tensor {
+        softmax::softmax(x, log)
+    }
+    fn softmax_grad(&self, y: &Tensor, dy: &Tensor, log: bool) -> Tensor {
+        softmax::softmax_grad(y, dy, log)
+    }
+    fn cross_entropy(&self, logits: &Tensor, targets: Classes) -> (Tensor, Tensor) {
+        softmax::cross_entropy(logits, targets)
+    }
+    fn cross_entropy_grad(
+        &self,
+        logits: &Tensor,
+        targets: Classes,
+        lse: &Tensor,
+        dloss: &Tensor,
+    ) -> Tensor {
+        softmax::cross_entropy_grad(logits, targets, lse, dloss)
+    }
+    fn sgd_step(
+        &self,
+        param: &mut Tensor,
+        grad: &Tensor,
+        buffer: Option<&mut Tensor>,
+        step: &SgdStep,
+        first: bool,
+    ) {
+        optim::sgd_step(param, grad, buffer, step, first);
+    }
+    fn adam_step(
+        &self,
+        param: &mut Tensor,
+        grad: &Tensor,
+        m: &mut Tensor,
+        v: &mut Tensor,
+        step: &AdamStep,
+    ) {
+        optim::adam_step(param, grad, m, v, step);
+    }
+    fn lerp(&self, x: &mut Tensor, other: &Tensor, weight: f64) {
+        optim::lerp(x, other, weight);
+    }
+    fn sum_of_squares(&self, x: &Tensor) -> f64 {
+        optim::sum_of_squares(x)
     }
     fn lp_mask(&self, c: &Tensor, log2p: &Tensor, window: LpWindow) -> Tensor {
         lp_mask::lp_mask(c, log2p, window)

@@ -2,9 +2,18 @@
 
 mod elementwise;
 mod lp_mask;
+mod norm;
+mod optim;
+mod pad;
+mod pool;
 mod reduce;
+mod softmax;
 
-use crate::Tensor;
+pub use optim::{AdamStep, SgdStep, sum_of_squares};
+pub use pool::Pool2d;
+pub use softmax::Targets;
+
+use crate::{Tensor, layout::Layout};
 
 /// Checks that all operands have one dtype and one device.
 #[track_caller]
@@ -24,4 +33,39 @@ pub(crate) fn check_same(op: &str, tensors: &[&Tensor]) {
             t.device()
         );
     }
+}
+
+/// The axis lengths of images `[N, C, H, W]`.
+#[track_caller]
+pub(crate) fn image_dims(op: &str, x: &Tensor) -> [usize; 4] {
+    x.dims().try_into().unwrap_or_else(|_| {
+        panic!("{op}: input {} has {} axes, not the 4 of [N, C, H, W]", x.shape(), x.rank())
+    })
+}
+
+/// A vector of one number per channel of `x`, contiguous.
+#[track_caller]
+pub(crate) fn check_vector(
+    op: &str,
+    name: &str,
+    v: &Tensor,
+    channels: usize,
+    x: &Tensor,
+) -> Tensor {
+    check_same(op, &[x, v]);
+    assert!(
+        v.dims() == [channels],
+        "{op}: {name} {} is not [{channels}], one for each channel of input {}",
+        v.shape(),
+        x.shape()
+    );
+    v.contiguous()
+}
+
+/// `x` (`[N, C, ..]`) with axis 1 innermost in memory; itself if it is already.
+pub(crate) fn channels_innermost(x: &Tensor) -> Tensor {
+    if x.layout.has_channels_innermost() {
+        return x.clone();
+    }
+    x.device().kernels().copy(x, Layout::channels_innermost(x.shape()))
 }
