@@ -349,4 +349,6 @@ pub(crate) trait Kernels: Send + Sync {
         crop: [usize; 2],
         mask_wanted: bool,
     ) -> (Tensor, Option<Tensor>);
+    /// `a · b` of shape `shape` for `a` `[batch.., m, k]` and `b` `[batch.., k, n]` with the same batch axes.
+    fn matmul(&self, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor;
 }

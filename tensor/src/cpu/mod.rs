@@ -11,6 +11,7 @@ pub mod kernels_for_bench;
 mod layer_norm;
 mod loops;
 mod lp_mask;
+mod matmul;
 mod microkernel;
 mod optim;
 mod pad;
@@ -212,5 +213,8 @@ impl Kernels for Cpu {
         mask_wanted: bool,
     ) -> (Tensor, Option<Tensor>) {
         lp_mask::masked_weight_grad(dy, weight, mask, crop, mask_wanted)
+    }
+    fn matmul(&self, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
+        matmul::matmul(a, b, shape)
     }
 }

@@ -6,6 +6,7 @@ mod norm;
 mod optim;
 mod pad;
 mod pool;
+mod matmul;
 mod reduce;
 mod softmax;
 
