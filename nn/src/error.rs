@@ -16,6 +16,16 @@ pub enum Error {
         /// Tensors of another shape: (name, expected, found).
         mismatched: Vec<(String, String, String)>,
     },
+    /// An optimizer's saved state does not fit the model or the optimizer.
+    #[error("optimizer state does not fit: {}", summary(.missing, .unexpected, .mismatched))]
+    OptimizerState {
+        /// Fields that parameters lack of which others are there.
+        missing: Vec<String>,
+        /// Names of no field of this optimizer for a parameter of this model.
+        unexpected: Vec<String>,
+        /// Tensors of another shape: (name, expected, found).
+        mismatched: Vec<(String, String, String)>,
+    },
     /// A sample could not be read.
     #[error("epoch {epoch}, batch {batch}: sample {index} could not be read: {source}")]
     Sample {

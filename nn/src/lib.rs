@@ -9,14 +9,17 @@ extern crate self as nn;
 
 mod context;
 pub mod data;
+mod ema;
 mod error;
 pub mod init;
 pub mod layers;
 pub mod module;
+pub mod optim;
 mod param;
 pub mod schedule;
 
 pub use context::{Context, Event};
+pub use ema::Ema;
 pub use error::{Error, Result};
 pub use init::Init;
 pub use module::{Forward, Module, ModuleExt};

@@ -2,7 +2,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
 };
 
 use autograd::Var;
@@ -60,7 +60,7 @@ pub enum ChildMut<'a> {
     Module(&'a mut dyn Module),
 }
 
-/// What may be a field of a module: [`Param`], [`Buffer`], a module, or `Vec`, `Option`, `Box` of them.
+/// What may be a field of a module: [`Param`], [`Buffer`], a module, `Box<dyn Forward>`, or `Vec` or `Option` of them.
 ///
 /// The derive macro implements it; there is no reason to do so by hand.
 pub trait Field {
@@ -285,29 +285,11 @@ pub trait ModuleExt: Module {
     /// # Errors
     /// [`Error::StateDict`] naming everything missing, unexpected or of another shape.
     fn load_state_dict(&mut self, state: Vec<(String, Tensor)>) -> Result<()> {
-        let mut given: HashMap<String, Tensor> = state.into_iter().collect();
-        let (mut missing, mut mismatched) = (Vec::new(), Vec::new());
-        let mut names = std::collections::HashSet::new();
-        for (name, t) in tensors(self) {
-            let expected = match t {
-                Tensors::Param(p) => p.shape(),
-                Tensors::Buffer(b) => b.get().shape(),
-            };
-            match given.get(&name) {
-                None => missing.push(name.clone()),
-                Some(v) if v.shape() != expected => {
-                    mismatched.push((name.clone(), expected.to_string(), v.shape().to_string()))
-                }
-                Some(_) => {}
-            }
-            names.insert(name);
-        }
-        let mut unexpected: Vec<String> =
-            given.keys().filter(|k| !names.contains(*k)).cloned().collect();
-        unexpected.sort();
-        if !(missing.is_empty() && unexpected.is_empty() && mismatched.is_empty()) {
-            return Err(Error::StateDict { missing, unexpected, mismatched });
-        }
+        let expected = tensors(self).into_iter().map(|(name, t)| match t {
+            Tensors::Param(p) => (name, p.shape()),
+            Tensors::Buffer(b) => (name, b.get().shape()),
+        });
+        let mut given = check_state(expected, state)?;
         for (name, t) in tensors_mut(self) {
             let value = given.remove(&name).expect("every name was found above");
             match t {
@@ -344,6 +326,34 @@ pub trait ModuleExt: Module {
 }
 
 impl<M: Module + ?Sized> ModuleExt for M {}
+
+/// The given tensors by name, if they are the expected ones; else an error that names every difference.
+pub(crate) fn check_state(
+    expected: impl Iterator<Item = (String, Shape)>,
+    given: Vec<(String, Tensor)>,
+) -> Result<HashMap<String, Tensor>> {
+    let given: HashMap<String, Tensor> = given.into_iter().collect();
+    let (mut missing, mut mismatched) = (Vec::new(), Vec::new());
+    let mut names = HashSet::new();
+    for (name, shape) in expected {
+        match given.get(&name) {
+            None => missing.push(name.clone()),
+            Some(v) if v.shape() != shape => {
+                mismatched.push((name.clone(), shape.to_string(), v.shape().to_string()))
+            }
+            Some(_) => {}
+        }
+        names.insert(name);
+    }
+    let mut unexpected: Vec<String> =
+        given.keys().filter(|k| !names.contains(*k)).cloned().collect();
+    unexpected.sort();
+    if missing.is_empty() && unexpected.is_empty() && mismatched.is_empty() {
+        Ok(given)
+    } else {
+        Err(Error::StateDict { missing, unexpected, mismatched })
+    }
+}
 
 fn converted(t: &Tensor, dtype: DType, device: Device) -> Tensor {
     let t = t.to_device(device);

@@ -33,7 +33,7 @@ fn options(field: &syn::Field) -> syn::Result<FieldOptions> {
 
 /// Derives `nn::Module` for a struct with named fields: every field is a child under its own name.
 ///
-/// Fields are parameters (`Param`), buffers (`Buffer`), modules, or `Vec`, `Option` or `Box` of them. On a field,
+/// Fields are parameters (`Param`), buffers (`Buffer`), modules, `Box<dyn Forward>`, or `Vec` or `Option` of them. On a field,
 /// `#[module(skip)]` leaves out what is no part of the tree (sizes, options), `#[module(rename = "0")]` gives another
 /// name in the state dict, and `#[module(flatten)]` puts a module's children in the place of the field.
 #[proc_macro_derive(Module, attributes(module))]
