@@ -19,8 +19,8 @@ pub fn clip_grad_norm(gradients: &mut Gradients, model: &dyn Module, max_norm: f
         .collect();
     let norm = sum_of_squares(params.iter().filter_map(|p| gradients.get(p.leaf()))).sqrt();
     let factor = max_norm / (norm + 1e-6);
-    // Not `factor < 1`: a NaN has to go on into the gradients.
-    if !(factor >= 1.0) {
+    // A NaN has to go on into the gradients.
+    if factor < 1.0 || factor.is_nan() {
         for p in params {
             let clipped = gradients.wrt(p.leaf()).mul_scalar(factor);
             gradients.set(p.leaf(), clipped);
