@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::{AdamStep, DType, Pool2d, SgdStep, Shape, Tensor, layout::Layout};
+use crate::{AdamStep, Conv2dOptions, DType, Pool2d, SgdStep, Shape, Tensor, layout::Layout};
 
 /// Functions of one element, with their constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -245,6 +245,37 @@ pub(crate) trait Kernels: Send + Sync {
         divisor: Option<usize>,
         size: [usize; 2],
     ) -> Tensor;
+
+    /// Cross-correlation with contiguous `weight` (and `bias`); `output` is its shape.
+    fn conv2d(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        options: &Conv2dOptions,
+        output: Shape,
+    ) -> Tensor;
+    /// The gradient of an input of shape `input`.
+    fn conv2d_input_grad(
+        &self,
+        dy: &Tensor,
+        weight: &Tensor,
+        options: &Conv2dOptions,
+        input: Shape,
+    ) -> Tensor;
+    /// The gradient of a weight of shape `weight`, contiguous.
+    fn conv2d_weight_grad(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        options: &Conv2dOptions,
+        weight: Shape,
+    ) -> Tensor;
+
+    // ---- matrices of any strides ------------------------------------------------------------------------------
+
+    /// `x weight^T + bias`, contiguous.
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor;
 
     // ---- normalization: `[N, C, ..]` with axis 1 innermost in memory, vectors contiguous `[C]` ----------------
 

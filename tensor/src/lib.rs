@@ -29,7 +29,7 @@ pub use cpu::kernels_for_bench;
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use kernels::{BatchNormGrad, LayerNormGrad};
-pub use ops::{AdamStep, Pool2d, SgdStep, Targets, sum_of_squares};
+pub use ops::{AdamStep, Conv2dOptions, Pool2d, SgdStep, Targets, sum_of_squares};
 pub use random::Stream;
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Tensor;

@@ -9,6 +9,7 @@ pub(crate) mod gemm;
 #[doc(hidden)]
 pub mod kernels_for_bench;
 mod layer_norm;
+mod layers;
 mod loops;
 mod lp_mask;
 mod matmul;
@@ -29,7 +30,7 @@ mod wide;
 use std::ops::Range;
 
 use crate::{
-    AdamStep, DType, Pool2d, SgdStep, Shape, Tensor,
+    AdamStep, Conv2dOptions, DType, Pool2d, SgdStep, Shape, Tensor,
     kernels::{
         ArgOp, BatchNormGrad, BinaryOp, Classes, CompareOp, Kernels, LayerNormGrad, LpWindow,
         MaskGradient, ReduceOp, UnaryOp,
@@ -102,6 +103,37 @@ impl Kernels for Cpu {
         size: [usize; 2],
     ) -> Tensor {
         pool::avg_pool2d_grad(dy, windows, divisor, size)
+    }
+    fn conv2d(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        options: &Conv2dOptions,
+        output: Shape,
+    ) -> Tensor {
+        layers::conv2d(x, weight, bias, options, output)
+    }
+    fn conv2d_input_grad(
+        &self,
+        dy: &Tensor,
+        weight: &Tensor,
+        options: &Conv2dOptions,
+        input: Shape,
+    ) -> Tensor {
+        layers::conv2d_input_grad(dy, weight, options, input)
+    }
+    fn conv2d_weight_grad(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        options: &Conv2dOptions,
+        weight: Shape,
+    ) -> Tensor {
+        layers::conv2d_weight_grad(x, dy, options, weight)
+    }
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        layers::linear(x, weight, bias)
     }
     fn batch_stats(&self, x: &Tensor) -> (Tensor, Tensor) {
         batch_norm::batch_stats(x)

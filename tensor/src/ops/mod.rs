@@ -1,5 +1,6 @@
 //! The public operations by family: check shapes and dtypes, then dispatch to the device.
 
+mod conv;
 mod elementwise;
 mod lp_mask;
 mod norm;
@@ -10,6 +11,7 @@ mod matmul;
 mod reduce;
 mod softmax;
 
+pub use conv::Conv2dOptions;
 pub use optim::{AdamStep, SgdStep, sum_of_squares};
 pub use pool::Pool2d;
 pub use softmax::Targets;
