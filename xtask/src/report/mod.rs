@@ -1,13 +1,22 @@
 //! Pure data in, files out: how the results of an experiment are shown.
 //!
-//! Nothing in here knows an experiment or a tensor. An experiment hands over [`Claim`]s, each judged by [`verdict`] from
-//! numbers and the [`Scale`] of the run, never by hand, and [`Table`]s, written as TSV (full precision, for programs) and
-//! Markdown (for people).
+//! Nothing in here knows an experiment or a tensor. An experiment fills a [`Report`] with
+//!
+//! - [`Claim`]s, each judged by [`verdict`] from numbers and the [`Scale`] of the run, never by hand;
+//! - [`Table`]s, written as TSV (full precision, for programs) and Markdown (for people);
+//! - [`Figure`]s, written as SVG and PNG from one scene;
+//!
+//! and saves it: one self-contained HTML page with those files beside it.
 
 pub mod atomic;
+mod base64;
+pub mod figure;
+pub mod page;
 pub mod table;
 pub mod verdict;
 
 pub use atomic::{WriteError, write_atomic};
+pub use figure::Figure;
+pub use page::{Report, ReportError, RunInfo};
 pub use table::{Cell, Emphasis, Number, Table};
 pub use verdict::{Claim, Comparison, Quantity, Scale, Verdict};

@@ -64,7 +64,8 @@ enum Sample {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
     verdict: Verdict,
-    measured: String,
+    /// Each quantity once, in words.
+    measured: Vec<String>,
     reason: String,
     exact: bool,
 }
@@ -290,12 +291,17 @@ pub fn at_least(k: usize, comparisons: &[Comparison]) -> Comparison {
     } else {
         Verdict::TooSmallToSay
     };
-    let join =
-        |text: fn(&Comparison) -> &str| comparisons.iter().map(text).collect::<Vec<_>>().join("; ");
+    let mut measured: Vec<String> = Vec::new();
+    for quantity in comparisons.iter().flat_map(|c| &c.measured) {
+        if !measured.contains(quantity) {
+            measured.push(quantity.clone());
+        }
+    }
+    let reasons: Vec<&str> = comparisons.iter().map(|c| c.reason.as_str()).collect();
     Comparison {
         verdict,
-        measured: join(|c| &c.measured),
-        reason: format!("{yes} of {n} hold, {no} fail, {k} needed: {}", join(|c| &c.reason)),
+        measured,
+        reason: format!("{yes} of {n} hold, {no} fail, {k} needed: {}", reasons.join("; ")),
         exact: comparisons.iter().all(|c| c.exact),
     }
 }
@@ -317,7 +323,7 @@ impl Claim {
             verdict = Verdict::TooSmallToSay;
             reason = format!("a demo run only shows that the pipeline works; {reason}");
         }
-        Self { paper: paper.into(), measured, verdict, reason }
+        Self { paper: paper.into(), measured: measured.join("; "), verdict, reason }
     }
 
     /// What the paper says.
@@ -348,17 +354,22 @@ fn compare(
     rule: &str,
     judge: impl Fn(&Difference) -> Verdict,
 ) -> Comparison {
-    let measured = format!("{}; {}", a.text(), b.text());
     let exact = a.is_exact() && b.is_exact();
     let digits = a.digits.max(b.digits);
     let (verdict, reason) = match difference {
         Err(why) => (Verdict::TooSmallToSay, why),
-        Ok(d) if exact => (judge(&d), format!("difference {:+.digits$}, claimed {rule}", d.seen)),
         Ok(d) => {
-            let interval = format!("95 % interval {:+.digits$} to {:+.digits$}", d.low, d.high);
-            (judge(&d), format!("difference {:+.digits$}, {interval}, claimed {rule}", d.seen))
+            let interval = match exact {
+                true => String::new(),
+                false => format!(" (95 % interval {:+.digits$} to {:+.digits$})", d.low, d.high),
+            };
+            (
+                judge(&d),
+                format!("{} − {} = {:+.digits$}{interval}, claimed {rule}", a.name, b.name, d.seen),
+            )
         }
     };
+    let measured = vec![a.text(), b.text()];
     Comparison { verdict, measured, reason, exact }
 }
 
@@ -515,6 +526,22 @@ mod tests {
     }
 
     #[test]
+    fn quantities_that_several_comparisons_share_are_named_once() {
+        let [a, b, c] =
+            [("a", 3.0), ("b", 2.0), ("c", 1.0)].map(|(name, x)| Quantity::exact(name, x, 0));
+        let claim = Claim::new(
+            "a is highest",
+            at_least(2, &[greater(&a, &b, 0.0), greater(&a, &c, 0.0)]),
+            Scale::Demo,
+        );
+        assert_eq!(claim.measured(), "a 3; b 2; c 1");
+        assert_eq!(
+            claim.reason(),
+            "2 of 2 hold, 0 fail, 2 needed: a − b = +1, claimed above 0; a − c = +2, claimed above 0"
+        );
+    }
+
+    #[test]
     fn a_demo_run_only_judges_exact_claims() {
         let trained = greater(&seeds(&[9.0, 9.1]), &seeds(&[5.0, 5.1]), 0.0);
         let counted = close(
@@ -537,7 +564,7 @@ mod tests {
         let claim = Claim::new("lp2 beats base", greater(&a, &b, 0.0), Scale::Small);
         assert_eq!(claim.measured(), "lp2 55.0 ± 1.0 (3 seeds); base 25 % (1 of 4)");
         assert!(
-            claim.reason().starts_with("difference +30.0, 95 % interval "),
+            claim.reason().starts_with("lp2 − base = +30.0 (95 % interval "),
             "{}",
             claim.reason()
         );
