@@ -64,6 +64,92 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Evaluating the model after an epoch failed.
+    #[error("epoch {epoch}: evaluation failed: {source}")]
+    Evaluation {
+        /// The epoch.
+        epoch: usize,
+        /// What the evaluation says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Training went out of bounds.
+    #[error(
+        "step {step} (epoch {epoch}, batch {batch}): {what} is not finite; {first}; {}",
+        last_checkpoint(.checkpoint)
+    )]
+    NotFinite {
+        /// The optimizer step, counted from 0 over the whole run.
+        step: usize,
+        /// The epoch.
+        epoch: usize,
+        /// The batch within the epoch.
+        batch: usize,
+        /// What was found: the loss, the norm of the gradients, a parameter.
+        what: String,
+        /// Where it began, as far as a second forward can tell.
+        first: String,
+        /// The last good checkpoint.
+        checkpoint: Option<PathBuf>,
+    },
+    /// A metrics log lacks lines that the checkpoint beside it counts on.
+    #[error(
+        "{}: {found} lines, but the checkpoint {} was written after {expected}; put the log back, or delete both to \
+         start anew",
+        path.display(),
+        checkpoint.display()
+    )]
+    LogTooShort {
+        /// The log.
+        path: PathBuf,
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// How many lines the checkpoint has seen.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// Something is wrong with what a file holds.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// A checkpoint was written by a run with another model, recipe or program.
+    #[error(
+        "{}: {key}: expected {expected}, found {found}; the checkpoint belongs to another run: choose another path, \
+         or delete it to start anew",
+        path.display()
+    )]
+    OtherRun {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor, or the place in the recipe (`recipe.lr`), that differs.
+        key: String,
+        /// What this run has.
+        expected: String,
+        /// What the checkpoint has.
+        found: String,
+    },
+    /// A file is not whole, or not what it should be.
+    #[error("{}: the file is damaged: {reason}; delete it, or put back a copy", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How one can tell.
+        reason: String,
+    },
+    /// A file holds a tensor this program has no type for.
+    #[error("{}: \"{key}\" is {found}; supported are f32, f64, bf16, f16, i64 and u8, with up to {} axes", path.display(), tensor::MAX_RANK)]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        key: String,
+        /// What it is.
+        found: String,
+    },
     /// Reading or writing failed.
     #[error("{}: {source}", path.display())]
     Io {
@@ -76,6 +162,13 @@ pub enum Error {
 
 /// The result of everything in this crate that depends on outside input.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+fn last_checkpoint(path: &Option<PathBuf>) -> String {
+    match path {
+        Some(path) => format!("the last good checkpoint is {}", path.display()),
+        None => "there is no checkpoint".to_owned(),
+    }
+}
 
 /// The first few of each kind, with how many more there are.
 fn summary(

@@ -7,6 +7,7 @@
 // The derive macro writes `::nn::…`; inside this crate that has to mean this crate.
 extern crate self as nn;
 
+pub mod checkpoint;
 mod context;
 pub mod data;
 mod ema;
@@ -17,7 +18,10 @@ pub mod module;
 pub mod optim;
 mod param;
 pub mod schedule;
+pub mod summary;
+pub mod train;
 
+pub use checkpoint::{load_model, save_model};
 pub use context::{Context, Event};
 pub use ema::Ema;
 pub use error::{Error, Result};
@@ -25,3 +29,4 @@ pub use init::Init;
 pub use module::{Forward, Module, ModuleExt};
 pub use nn_derive::Module;
 pub use param::{Buffer, Param};
+pub use summary::{Summary, summary};
