@@ -24,5 +24,5 @@ mod var;
 
 pub use gradients::Gradients;
 pub use op::{Op, Saved, Saver};
-pub use ops::{OPS, OpInfo};
+pub use ops::{BatchStats, OPS, OpInfo, Reduction};
 pub use var::Var;

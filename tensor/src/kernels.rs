@@ -211,6 +211,9 @@ pub(crate) trait Kernels: Send + Sync {
     /// Running sums along `axis`.
     fn cumsum(&self, x: &Tensor, axis: usize) -> Tensor;
 
+    /// `x * scale` where `mask` (`U8`, of the shape and memory order of dense `x`) is not 0, else 0.
+    fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor;
+
     // ---- images: operands in channels-last memory, results too ---------------------------------------------
 
     /// Output pixel `(i, j)` is input pixel `(i - top, j - left)`, 0 outside; `corner` is `[top, left]`, `size` the

@@ -5,7 +5,17 @@
 //! checks below, `cargo xtask verify --gradients`, and the op table.
 
 mod arithmetic;
+mod conv;
+mod dropout;
+mod loss;
+mod norm;
+mod pad;
+mod pool;
 mod reduce;
+mod softmax;
+
+pub use loss::Reduction;
+pub use norm::BatchStats;
 
 use crate::gradcheck::{Case, Draw};
 
@@ -21,7 +31,17 @@ pub struct OpInfo {
 }
 
 /// All ops, by family.
-pub const OPS: &[&[OpInfo]] = &[arithmetic::INFO, reduce::INFO];
+pub const OPS: &[&[OpInfo]] = &[
+    arithmetic::INFO,
+    reduce::INFO,
+    conv::INFO,
+    pad::INFO,
+    pool::INFO,
+    norm::INFO,
+    softmax::INFO,
+    loss::INFO,
+    dropout::INFO,
+];
 
 #[cfg(test)]
 mod tests {

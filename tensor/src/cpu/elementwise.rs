@@ -211,3 +211,20 @@ pub(super) fn compare(op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Te
         CompareOp::Le => zip(a, b, shape, |x: T, y: T| u8::from(x <= y)),
     })
 }
+
+/// `x * scale` where `mask` is not 0, else 0; both dense in one memory order.
+pub(super) fn masked_scale(x: &Tensor, mask: &Tensor, scale: f64) -> Tensor {
+    let mask = mask.dense_slice::<u8>();
+    with_float!("masked_scale", x.dtype(), T => {
+        let (src, scale) = (x.dense_slice::<T>(), T::from_f64(scale));
+        Tensor::build::<T>(x.layout.dense_like(), x.device(), |out| {
+            for_each_chunk(out, GRAIN, |start, out| {
+                let range = start..start + out.len();
+                let values = src[range.clone()].iter().zip(&mask[range]);
+                for (o, (&v, &keep)) in out.iter_mut().zip(values) {
+                    *o = if keep != 0 { v * scale } else { 0.0 };
+                }
+            });
+        })
+    })
+}

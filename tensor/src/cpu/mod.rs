@@ -66,6 +66,9 @@ impl Kernels for Cpu {
     fn cumsum(&self, x: &Tensor, axis: usize) -> Tensor {
         reduce::cumsum(x, axis)
     }
+    fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor {
+        elementwise::masked_scale(x, mask, scale)
+    }
     fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2]) -> Tensor {
         pad::pad2d(x, corner, size)
     }

@@ -28,15 +28,13 @@ impl Default for Conv2dOptions {
 #[track_caller]
 pub(crate) fn conv2d_shape(op: &str, x: Shape, weight: Shape, options: &Conv2dOptions) -> Shape {
     let Conv2dOptions { stride, padding, dilation, groups } = *options;
-    let [n, c, h, w]: [usize; 4] = x[..].try_into().unwrap_or_else(|_| {
-        panic!("{op}: input {x} has {} axes, not the 4 of [N, C, H, W]", x.rank())
-    });
-    let [o, per_group, kh, kw]: [usize; 4] = weight[..].try_into().unwrap_or_else(|_| {
+    let [n, c, h, w] = image_dims(op, x);
+    let Ok([o, per_group, kh, kw]) = <[usize; 4]>::try_from(&weight[..]) else {
         panic!(
             "{op}: weight {weight} has {} axes, not the 4 of [O, C / groups, kh, kw]",
             weight.rank()
         )
-    });
+    };
     assert!(
         groups > 0 && !stride.contains(&0) && !dilation.contains(&0),
         "{op}: stride {stride:?}, dilation {dilation:?} and groups = {groups} must be at least 1"
@@ -153,7 +151,6 @@ impl Tensor {
 
 #[track_caller]
 fn check_output(op: &str, dy: &Tensor, expected: Shape, input: Shape) {
-    image_dims(op, dy);
     assert!(
         dy.shape() == expected,
         "{op}: gradient {} is not {expected}, the output for input {input}",

@@ -1,13 +1,14 @@
 //! The public operations by family: check shapes and dtypes, then dispatch to the device.
 
 mod conv;
+mod dropout;
 mod elementwise;
 mod lp_mask;
+mod matmul;
 mod norm;
 mod optim;
 mod pad;
 mod pool;
-mod matmul;
 mod reduce;
 mod softmax;
 
@@ -16,7 +17,7 @@ pub use optim::{AdamStep, SgdStep, sum_of_squares};
 pub use pool::Pool2d;
 pub use softmax::Targets;
 
-use crate::{Tensor, layout::Layout};
+use crate::{Shape, Tensor, layout::Layout};
 
 /// Checks that all operands have one dtype and one device.
 #[track_caller]
@@ -40,10 +41,11 @@ pub(crate) fn check_same(op: &str, tensors: &[&Tensor]) {
 
 /// The axis lengths of images `[N, C, H, W]`.
 #[track_caller]
-pub(crate) fn image_dims(op: &str, x: &Tensor) -> [usize; 4] {
-    x.dims().try_into().unwrap_or_else(|_| {
-        panic!("{op}: input {} has {} axes, not the 4 of [N, C, H, W]", x.shape(), x.rank())
-    })
+pub(crate) fn image_dims(op: &str, x: Shape) -> [usize; 4] {
+    let Ok(dims) = x[..].try_into() else {
+        panic!("{op}: input {x} has {} axes, not the 4 of [N, C, H, W]", x.rank())
+    };
+    dims
 }
 
 /// A vector of one number per channel of `x`, contiguous.

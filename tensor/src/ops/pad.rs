@@ -38,7 +38,7 @@ impl Tensor {
     /// If the input does not have 4 axes or more is cut off than there is.
     #[track_caller]
     pub fn pad2d(&self, padding: [isize; 4]) -> Tensor {
-        let [_, _, h, w] = image_dims("pad2d", self);
+        let [_, _, h, w] = image_dims("pad2d", self.shape());
         let [left, right, top, bottom] = padding;
         let out_h = padded(h, [top, bottom], self, padding);
         let out_w = padded(w, [left, right], self, padding);
@@ -55,7 +55,7 @@ impl Tensor {
     /// If the input does not have 4 axes or a padding is not smaller than the axis it mirrors.
     #[track_caller]
     pub fn reflection_pad2d(&self, padding: [usize; 4]) -> Tensor {
-        let [_, _, h, w] = image_dims("reflection_pad2d", self);
+        let [_, _, h, w] = image_dims("reflection_pad2d", self.shape());
         check_reflection(h, [padding[2], padding[3]], self, padding);
         check_reflection(w, [padding[0], padding[1]], self, padding);
         self.device().kernels().reflection_pad2d(&self.channels_last(), padding)
@@ -68,7 +68,7 @@ impl Tensor {
     /// If `self` is not the output of such a padding.
     #[track_caller]
     pub fn reflection_pad2d_grad(&self, padding: [usize; 4]) -> Tensor {
-        let [_, _, out_h, out_w] = image_dims("reflection_pad2d_grad", self);
+        let [_, _, out_h, out_w] = image_dims("reflection_pad2d_grad", self.shape());
         let [left, right, top, bottom] = padding;
         let axis = |len: usize, before: usize, after: usize| {
             len.checked_sub(before + after).filter(|&n| before < n.max(1) && after < n.max(1))

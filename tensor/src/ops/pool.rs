@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::{check_same, image_dims};
-use crate::Tensor;
+use super::image_dims;
+use crate::{Shape, Tensor};
 
 /// Kernel size, stride and zero padding of a pooling, each `[height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Pool2d {
 impl Pool2d {
     /// Output height and width for an input `[N, C, H, W]`.
     #[track_caller]
-    fn output(&self, op: &str, x: &Tensor) -> [usize; 2] {
+    fn output(&self, op: &str, x: Shape) -> [usize; 2] {
         let Pool2d { kernel, stride, padding } = *self;
         let [_, _, h, w] = image_dims(op, x);
         let valid = (0..2).all(|i| kernel[i] > 0 && stride[i] > 0 && 2 * padding[i] <= kernel[i]);
@@ -34,8 +34,7 @@ impl Pool2d {
         match (out(h, 0), out(w, 1)) {
             (Some(h), Some(w)) => [h / stride[0] + 1, w / stride[1] + 1],
             _ => panic!(
-                "{op}: input {} padded by {padding:?} is smaller than the kernel {kernel:?}",
-                x.shape()
+                "{op}: input {x} padded by {padding:?} is smaller than the kernel {kernel:?}"
             ),
         }
     }
@@ -68,7 +67,7 @@ impl Tensor {
     /// or the kernel has more than 256 cells.
     #[track_caller]
     pub fn max_pool2d(&self, pool: &Pool2d) -> (Tensor, Tensor) {
-        let size = pool.output("max_pool2d", self);
+        let size = pool.output("max_pool2d", self.shape());
         assert!(
             pool.kernel[0] * pool.kernel[1] <= 256,
             "max_pool2d: kernel {:?} has more than 256 cells, the most that an index holds",
@@ -78,21 +77,26 @@ impl Tensor {
     }
 
     /// The input's gradient of [`max_pool2d`](Self::max_pool2d) from the output's (`self`), the cells it returned and
-    /// the input's height and width.
+    /// the input's shape.
     ///
     /// # Panics
     /// If the shapes do not fit.
     #[track_caller]
-    pub fn max_pool2d_grad(&self, cells: &Tensor, pool: &Pool2d, size: [usize; 2]) -> Tensor {
-        let [n, c, ..] = image_dims("max_pool2d_grad", self);
-        assert!(
-            self.shape() == cells.shape(),
-            "max_pool2d_grad: gradient {} does not have the shape {} of the output",
-            self.shape(),
-            cells.shape()
-        );
+    pub fn max_pool2d_grad(
+        &self,
+        cells: &Tensor,
+        input: impl Into<Shape>,
+        pool: &Pool2d,
+    ) -> Tensor {
+        const OP: &str = "max_pool2d_grad";
+        let input = input.into();
+        let [out_h, out_w] = pool.output(OP, input);
+        let dims @ [n, c, ..] = image_dims(OP, input);
+        for t in [self, cells] {
+            check_pooled(OP, t, input, [n, c, out_h, out_w]);
+        }
         let (dy, cells) = (self.channels_last(), cells.channels_last());
-        self.device().kernels().max_pool2d_grad(&dy, &cells, pool, [n, c, size[0], size[1]])
+        self.device().kernels().max_pool2d_grad(&dy, &cells, pool, dims)
     }
 
     /// The mean of each window.
@@ -105,24 +109,26 @@ impl Tensor {
     /// If the input does not have 4 axes or is smaller than the kernel, or the padding is larger than half the kernel.
     #[track_caller]
     pub fn avg_pool2d(&self, pool: &Pool2d, count_include_pad: bool) -> Tensor {
-        let [out_h, out_w] = pool.output("avg_pool2d", self);
-        let [_, _, h, w] = image_dims("avg_pool2d", self);
+        let [out_h, out_w] = pool.output("avg_pool2d", self.shape());
+        let [_, _, h, w] = image_dims("avg_pool2d", self.shape());
         let windows = [pool.windows(0, h, out_h), pool.windows(1, w, out_w)];
         let divisor = count_include_pad.then_some(pool.kernel[0] * pool.kernel[1]);
         self.device().kernels().avg_pool2d(&self.channels_last(), &windows, divisor)
     }
 
-    /// The input's gradient of [`avg_pool2d`](Self::avg_pool2d) from the output's (`self`) and the input.
+    /// The input's gradient of [`avg_pool2d`](Self::avg_pool2d) from the output's (`self`) and the input's
+    /// shape.
     ///
     /// # Panics
     /// If `self` does not have the shape of the output.
     #[track_caller]
     pub fn avg_pool2d_grad(
         &self,
-        input: &Tensor,
+        input: impl Into<Shape>,
         pool: &Pool2d,
         count_include_pad: bool,
     ) -> Tensor {
+        let input = input.into();
         let [out_h, out_w] = pool.output("avg_pool2d_grad", input);
         let [n, c, h, w] = image_dims("avg_pool2d_grad", input);
         check_pooled("avg_pool2d_grad", self, input, [n, c, out_h, out_w]);
@@ -140,7 +146,7 @@ impl Tensor {
     /// If the input does not have 4 axes or an empty image is to be averaged.
     #[track_caller]
     pub fn adaptive_avg_pool2d(&self, size: [usize; 2]) -> Tensor {
-        let [_, _, h, w] = image_dims("adaptive_avg_pool2d", self);
+        let [_, _, h, w] = image_dims("adaptive_avg_pool2d", self.shape());
         assert!(
             h > 0 && w > 0,
             "adaptive_avg_pool2d: images of input {} have no pixels to average",
@@ -151,13 +157,14 @@ impl Tensor {
     }
 
     /// The input's gradient of [`adaptive_avg_pool2d`](Self::adaptive_avg_pool2d) from the output's (`self`) and the
-    /// input.
+    /// input's shape.
     ///
     /// # Panics
     /// If the numbers of images or channels differ.
     #[track_caller]
-    pub fn adaptive_avg_pool2d_grad(&self, input: &Tensor) -> Tensor {
-        let [_, _, out_h, out_w] = image_dims("adaptive_avg_pool2d_grad", self);
+    pub fn adaptive_avg_pool2d_grad(&self, input: impl Into<Shape>) -> Tensor {
+        let input = input.into();
+        let [_, _, out_h, out_w] = image_dims("adaptive_avg_pool2d_grad", self.shape());
         let [n, c, h, w] = image_dims("adaptive_avg_pool2d_grad", input);
         check_pooled("adaptive_avg_pool2d_grad", self, input, [n, c, out_h, out_w]);
         let windows = [adaptive_windows(h, out_h), adaptive_windows(w, out_w)];
@@ -166,13 +173,11 @@ impl Tensor {
 }
 
 #[track_caller]
-fn check_pooled(op: &str, dy: &Tensor, input: &Tensor, expected: [usize; 4]) {
-    check_same(op, &[dy, input]);
+fn check_pooled(op: &str, dy: &Tensor, input: Shape, expected: [usize; 4]) {
     assert!(
         dy.dims() == expected,
-        "{op}: gradient {} is not {expected:?}, what input {} is pooled to",
-        dy.shape(),
-        input.shape()
+        "{op}: {} is not {expected:?}, what input {input} is pooled to",
+        dy.shape()
     );
 }
 
@@ -188,7 +193,7 @@ mod tests {
         let x = Tensor::zeros([1, 1, 3, 3], DType::F64, Device::Cpu);
         let (y, cells) = x.max_pool2d(&K3S2P1);
         assert_eq!(y.to_f64_vec(), [0.0; 4]);
-        let dx = y.full_like(1.0).max_pool2d_grad(&cells, &K3S2P1, [3, 3]);
+        let dx = y.full_like(1.0).max_pool2d_grad(&cells, x.shape(), &K3S2P1);
         // Windows start at (-1, -1), (-1, 1), (1, -1), (1, 1): first cells inside are these.
         assert_eq!(dx.to_f64_vec(), [1., 1., 0., 1., 1., 0., 0., 0., 0.]);
     }
