@@ -48,7 +48,8 @@ const METADATA_KEY: &str = "checkpoint";
 /// # Panics
 /// If a parameter has no values yet.
 pub fn save_model(path: impl AsRef<Path>, model: &(impl Module + ?Sized)) -> Result<()> {
-    file::write(path.as_ref(), &model.state_dict(), ("format", "pt"))
+    let state = model.state_dict();
+    file::write(path.as_ref(), state.iter().map(|(name, t)| (name, t)), ("format", "pt"))
 }
 
 /// Loads a state dict into `model`: a file of [`save_model`], of PyTorch, or the model in a checkpoint.
@@ -110,7 +111,7 @@ impl Header {
         sha.update(text);
         for (name, tensor) in tensors {
             sha.update(format!("\n{name} {}\n", described(tensor)));
-            sha.update(file::bytes(tensor));
+            file::with_bytes(tensor, |bytes| sha.update(bytes));
         }
         sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -172,8 +173,12 @@ impl Checkpoint {
         };
         header.sha256 = header.checksum(&self.tensors);
         let text = serde_json::to_string(&header).expect("strings and numbers become JSON");
-        let tensors: Vec<_> = self.tensors.iter().map(|(k, t)| (k.clone(), t.clone())).collect();
-        file::write(path, &tensors, (METADATA_KEY, &text))
+        file::write(path, &self.tensors, (METADATA_KEY, &text))
+    }
+
+    /// Finds out whether a checkpoint could be written at `path`.
+    pub(crate) fn probe(path: &Path) -> Result<()> {
+        file::probe(path)
     }
 
     /// Reads a file of this format version whose contents are those that were written.
@@ -384,7 +389,7 @@ mod tests {
         let message = Checkpoint::read(&plain).err().unwrap().to_string();
         assert!(message.contains("metadata: expected a checkpoint's, found none"), "{message}");
         let text = json!({"format_version": 2}).to_string();
-        file::write(&path, &[], (METADATA_KEY, &text)).unwrap();
+        file::write(&path, &BTreeMap::new(), (METADATA_KEY, &text)).unwrap();
         let message = Checkpoint::read(&path).err().unwrap().to_string();
         assert!(message.contains("format_version: expected 1, found 2;"), "{message}");
     }

@@ -71,7 +71,7 @@ fn killed_and_resumed_runs_end_with_the_bytes_of_one_that_was_not() {
     let mut moments = Stream::new(u64::from(std::process::id()));
     for run in 0..KILLED_RUNS {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut kills = 0;
+        let mut kills = 0u32;
         loop {
             let mut child = start(directory.path());
             // About three kills a run.

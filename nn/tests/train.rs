@@ -226,6 +226,10 @@ fn a_directory_that_is_gone_is_an_error_that_names_the_checkpoint() {
     })
     .unwrap_err();
     assert!(error.to_string().contains("inner/run.safetensors: No such file"), "{error}");
+    // It is still gone: this time known before there is anything to lose.
+    let options = TrainOptions { metrics: None, ..tiny::options(&inner, EPOCHS) };
+    let error = train(options, &mut Net::new(), |_| panic!("no step may be made")).unwrap_err();
+    assert!(error.to_string().contains("inner/run.safetensors: No such file"), "{error}");
 }
 
 #[test]

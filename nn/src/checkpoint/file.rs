@@ -8,24 +8,25 @@ use std::{
 };
 
 use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use tensor::{DType, Element, MAX_RANK, Tensor};
+use safetensors::{
+    Dtype, SafeTensors,
+    tensor::{Metadata, TensorInfo, TensorView},
+};
+use tensor::{DType, Device, Element, MAX_RANK, Tensor};
 
 use super::damaged;
 use crate::{Error, Result};
 
-/// The elements in row-major order as they stand in a file (little-endian).
-pub(super) fn bytes(tensor: &Tensor) -> Vec<u8> {
-    fn of<T: Element>(tensor: &Tensor) -> Vec<u8> {
-        bytemuck::cast_slice(tensor.contiguous().as_slice::<T>()).to_vec()
-    }
+/// Calls `f` with the elements in row-major order as they stand in a file (little-endian).
+pub(super) fn with_bytes<R>(tensor: &Tensor, f: impl FnOnce(&[u8]) -> R) -> R {
+    let tensor = tensor.to_device(Device::Cpu).contiguous();
     match tensor.dtype() {
-        DType::F32 => of::<f32>(tensor),
-        DType::F64 => of::<f64>(tensor),
-        DType::BF16 => of::<bf16>(tensor),
-        DType::F16 => of::<f16>(tensor),
-        DType::I64 => of::<i64>(tensor),
-        DType::U8 => of::<u8>(tensor),
+        DType::F32 => f(bytemuck::cast_slice(tensor.as_slice::<f32>())),
+        DType::F64 => f(bytemuck::cast_slice(tensor.as_slice::<f64>())),
+        DType::BF16 => f(bytemuck::cast_slice(tensor.as_slice::<bf16>())),
+        DType::F16 => f(bytemuck::cast_slice(tensor.as_slice::<f16>())),
+        DType::I64 => f(bytemuck::cast_slice(tensor.as_slice::<i64>())),
+        DType::U8 => f(tensor.as_slice::<u8>()),
     }
 }
 
@@ -63,19 +64,39 @@ fn dtype(tensor: &Tensor) -> Dtype {
 }
 
 /// Writes named tensors and one metadata entry; equal contents give equal bytes.
-pub(super) fn write(
+///
+/// Tensors go straight from where they are to the file: a checkpoint may be as large as what memory is left.
+pub(super) fn write<'a>(
     path: &Path,
-    tensors: &[(String, Tensor)],
+    tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>,
     (key, text): (&str, &str),
 ) -> Result<()> {
-    let data: Vec<_> = tensors.iter().map(|(_, t)| bytes(t)).collect();
-    let views = tensors.iter().zip(&data).map(|((name, t), data)| {
-        let view = TensorView::new(dtype(t), t.dims().to_vec(), data);
-        (name, view.expect("as many bytes as dtype and shape ask for"))
+    let mut tensors: Vec<_> = tensors.into_iter().collect();
+    // The order of safetensors' own writer: wide elements first, so that all lie aligned.
+    tensors.sort_by(|(a, s), (b, t)| dtype(t).cmp(&dtype(s)).then(a.cmp(b)));
+    let mut end = 0;
+    let infos = tensors.iter().map(|(name, tensor)| {
+        let start = end;
+        end += tensor.numel() * tensor.dtype().size();
+        let (dtype, shape) = (dtype(tensor), tensor.dims().to_vec());
+        ((*name).clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
     });
     let metadata = HashMap::from([(key.to_owned(), text.to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata)).expect("names are unique");
-    replace(path, |file| file.write_all(&bytes))
+    let header = Metadata::new(Some(metadata), infos.collect()).expect("offsets follow each other");
+    let mut header = serde_json::to_vec(&header).expect("strings and numbers become JSON");
+    header.resize(header.len().next_multiple_of(8), b' ');
+    replace(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        tensors.iter().try_for_each(|(_, tensor)| with_bytes(tensor, |bytes| file.write_all(bytes)))
+    })
+}
+
+/// Finds out whether a file could be written at `path`, before there is something to lose.
+pub(super) fn probe(path: &Path) -> Result<()> {
+    let temporary = temporary(path);
+    let made = OpenOptions::new().write(true).create(true).truncate(true).open(&temporary);
+    made.and_then(|_| fs::remove_file(&temporary)).map_err(|source| io_error(path, source))
 }
 
 /// What a file holds.
@@ -104,10 +125,7 @@ fn io_error(path: &Path, source: io::Error) -> Error {
 
 /// Lets `fill` write a temporary file beside `path`, syncs it and renames it over `path`.
 fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    // One trainer writes one checkpoint: a fixed name, so that what a kill leaves behind is overwritten, not piled up.
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
+    let temporary = temporary(path);
     let result = write_synced(&temporary, fill).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
         // The first error is the one to report.
@@ -118,8 +136,15 @@ fn replace(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> 
     Ok(())
 }
 
+/// A fixed name: one trainer writes one checkpoint, and what a kill leaves behind is overwritten, not piled up.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
 fn write_synced(
-    path: &PathBuf,
+    path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
@@ -157,15 +182,27 @@ mod tests {
         tensors.push(("transposed".into(), x.transpose(0, 1)));
         tensors.push(("scalar".into(), Tensor::scalar(3i64)));
         tensors.push(("empty".into(), Tensor::new::<u8>(&[], [0, 4])));
-        write(&path, &tensors, ("note", "text")).unwrap();
+        write(&path, tensors.iter().map(|(n, t)| (n, t)), ("note", "text")).unwrap();
         let found = read(&path).unwrap();
         assert_eq!(found.metadata["note"], "text");
         assert_eq!(found.tensors.len(), tensors.len());
         for (name, tensor) in &tensors {
             let back = &found.tensors[name];
             assert_eq!((back.shape(), back.dtype()), (tensor.shape(), tensor.dtype()), "{name}");
+            let bytes = |t| with_bytes(t, <[u8]>::to_vec);
             assert_eq!(bytes(back), bytes(tensor), "{name}");
         }
+        let views = found.tensors.iter().map(|(name, t)| {
+            let bytes = with_bytes(t, <[u8]>::to_vec);
+            (name, (dtype(t), t.dims().to_vec(), bytes))
+        });
+        let views: Vec<_> = views.collect();
+        let views = views.iter().map(|(name, (d, dims, bytes))| {
+            (name, TensorView::new(*d, dims.clone(), bytes).unwrap())
+        });
+        let metadata = HashMap::from([("note".to_owned(), "text".to_owned())]);
+        let reference = safetensors::serialize(views, Some(metadata)).unwrap();
+        assert!(fs::read(&path).unwrap() == reference, "not as safetensors writes it");
     }
 
     #[test]

@@ -135,7 +135,12 @@ impl<'a, M: Module> Trainer<'a, M> {
         let recipe = recipe(&self.options, loader);
         let state = match &self.options.checkpoint {
             Some(path) if path.exists() => resume(path, model, optimizer, &recipe)?,
-            _ => State::new(self.options.seed),
+            Some(path) => {
+                // Not after the first hours of work.
+                Checkpoint::probe(path)?;
+                State::new(self.options.seed)
+            }
+            None => State::new(self.options.seed),
         };
         let options = &self.options;
         let log = options.metrics.as_ref().map(|path| {
