@@ -31,14 +31,12 @@ pub(crate) trait Float:
     fn cos(self) -> Self;
     fn tanh(self) -> Self;
     fn powf(self, e: Self) -> Self;
-    /// The error function, from `libm`.
-    fn erf(self) -> Self;
     fn mul_add(self, a: Self, b: Self) -> Self;
     fn is_nan(self) -> bool;
 }
 
 macro_rules! float {
-    ($t:ident, $erf:path) => {
+    ($t:ident) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -86,10 +84,6 @@ macro_rules! float {
                 $t::powf(self, e)
             }
             #[inline(always)]
-            fn erf(self) -> Self {
-                $erf(self)
-            }
-            #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
                 $t::mul_add(self, a, b)
             }
@@ -101,5 +95,5 @@ macro_rules! float {
     };
 }
 
-float!(f32, libm::erff);
-float!(f64, libm::erf);
+float!(f32);
+float!(f64);

@@ -1,0 +1,122 @@
+//! `verify --gradients`: every differentiable op against central differences, at drawn points.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use autograd::{
+    OpInfo,
+    gradcheck::{Draw, properties},
+};
+use serde::Serialize;
+
+use super::{aligned, panic_message};
+
+/// Every list of ops in the workspace.
+fn ops() -> impl Iterator<Item = &'static OpInfo> {
+    autograd::OPS.iter().copied().flatten()
+}
+
+/// What became of one op.
+#[derive(Clone, Debug, Serialize)]
+pub struct Checked {
+    /// The op.
+    pub op: &'static str,
+    /// Its formula.
+    pub formula: &'static str,
+    /// How many cases were drawn.
+    pub cases: u64,
+    /// The first failure: which case, and what was wrong.
+    pub failure: Option<String>,
+}
+
+/// Draws `cases` inputs for every op whose name contains `filter` and checks everything that an op must fulfil
+/// ([`properties`]); an op's checks end at its first failure.
+pub fn check(filter: &str, cases: u64) -> Vec<Checked> {
+    check_ops(ops().filter(|info| info.name.contains(filter)), cases)
+}
+
+fn check_ops(ops: impl Iterator<Item = &'static OpInfo>, cases: u64) -> Vec<Checked> {
+    ops.map(|info| {
+        let failure = (0..cases).find_map(|seed| {
+            let run = || properties(&(info.case)(&mut Draw::new(info.name, seed)));
+            let result = catch_unwind(AssertUnwindSafe(run));
+            let result = result.unwrap_or_else(|panic| Err(panic_message(panic)));
+            result.err().map(|e| format!("case {seed}: {e}"))
+        });
+        Checked { op: info.name, formula: info.formula, cases, failure }
+    })
+    .collect()
+}
+
+/// The checks as aligned text.
+pub fn text(checked: &[Checked]) -> String {
+    let mut rows = vec![["op", "formula", "cases", "result"].map(String::from)];
+    for c in checked {
+        let result = if c.failure.is_none() { "passed" } else { "FAILED" };
+        rows.push([c.op.into(), c.formula.into(), c.cases.to_string(), result.into()]);
+    }
+    let failures: Vec<_> =
+        checked.iter().filter_map(|c| Some((c.op, c.failure.as_ref()?))).collect();
+    let drawn: u64 = checked.iter().map(|c| c.cases).sum();
+    let mut text = aligned(&rows);
+    text += &format!("\n{} ops, {drawn} cases, {} failed\n", checked.len(), failures.len());
+    for (op, failure) in failures {
+        text += &format!("\n{op}: {failure}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use autograd::{Op, Saved, Saver, Var, gradcheck::Case};
+    use tensor::Tensor;
+
+    /// x + x, whose derivative says 1.
+    #[derive(Debug)]
+    struct Wrong;
+
+    impl Op for Wrong {
+        fn name(&self) -> &'static str {
+            "wrong"
+        }
+        fn forward(&self, x: &[&Tensor], _: &mut Saver) -> Tensor {
+            x[0] + x[0]
+        }
+        fn backward(&self, _: &Saved, dy: &Var, _: &[bool]) -> Vec<Option<Var>> {
+            vec![Some(dy.clone())]
+        }
+    }
+
+    const OPS: &[OpInfo] = &[
+        OpInfo {
+            name: "right",
+            formula: "x + x",
+            case: |d| Case::new(vec![d.normal([2])], |v| &v[0] + &v[0]),
+        },
+        OpInfo {
+            name: "wrong",
+            formula: "x + x",
+            case: |d| Case::new(vec![d.normal([2])], |v| Var::apply(Wrong, &[&v[0]])),
+        },
+        OpInfo { name: "panics", formula: "", case: |_| panic!("no case") },
+    ];
+
+    #[test]
+    fn wrong_derivatives_and_panics_are_failures() {
+        let checked = check_ops(OPS.iter(), 3);
+        let failures: Vec<_> = checked.iter().map(|c| c.failure.as_deref()).collect();
+        assert_eq!(failures[0], None);
+        let wrong = failures[1].unwrap();
+        assert!(wrong.starts_with("case 0: gradient of input 0 at ["), "{wrong}");
+        assert_eq!(failures[2], Some("case 0: panicked: no case"));
+        assert!(text(&checked).contains("3 ops, 9 cases, 2 failed"));
+    }
+
+    #[test]
+    fn the_workspaces_ops_pass() {
+        let checked = check("", 2);
+        assert!(checked.len() >= autograd::OPS.iter().map(|f| f.len()).sum());
+        let failed: Vec<_> = checked.iter().filter(|c| c.failure.is_some()).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+}
