@@ -29,6 +29,16 @@ pub(crate) enum UnaryOp {
     MulScalar(f64),
     PowScalar(f64),
     Clamp { min: f64, max: f64 },
+    Expm1,
+    Log1p,
+    Erf,
+    Gelu,
+    GeluGrad,
+    GeluTanh,
+    GeluTanhGrad,
+    Softplus,
+    Elu { alpha: f64 },
+    LeakyRelu { slope: f64 },
 }
 
 impl UnaryOp {
@@ -53,6 +63,16 @@ impl UnaryOp {
             UnaryOp::MulScalar(_) => "mul_scalar",
             UnaryOp::PowScalar(_) => "pow_scalar",
             UnaryOp::Clamp { .. } => "clamp",
+            UnaryOp::Expm1 => "expm1",
+            UnaryOp::Log1p => "log1p",
+            UnaryOp::Erf => "erf",
+            UnaryOp::Gelu => "gelu",
+            UnaryOp::GeluGrad => "gelu_grad",
+            UnaryOp::GeluTanh => "gelu_tanh",
+            UnaryOp::GeluTanhGrad => "gelu_tanh_grad",
+            UnaryOp::Softplus => "softplus",
+            UnaryOp::Elu { .. } => "elu",
+            UnaryOp::LeakyRelu { .. } => "leaky_relu",
         }
     }
 }
@@ -67,6 +87,8 @@ pub(crate) enum BinaryOp {
     Pow,
     Maximum,
     Minimum,
+    /// `b` where `a > 0`, else 0.
+    ReluGrad,
 }
 
 impl BinaryOp {
@@ -79,6 +101,7 @@ impl BinaryOp {
             BinaryOp::Pow => "pow",
             BinaryOp::Maximum => "maximum",
             BinaryOp::Minimum => "minimum",
+            BinaryOp::ReluGrad => "relu_grad",
         }
     }
 }
@@ -385,4 +408,23 @@ pub(crate) trait Kernels: Send + Sync {
     ) -> (Tensor, Option<Tensor>);
     /// `a · b` of shape `shape` for `a` `[batch.., m, k]` and `b` `[batch.., k, n]` with the same batch axes.
     fn matmul(&self, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor;
+
+    // ---- indexing: indices are I64; all but `first_outside` take them as in range ----------------------------
+
+    /// Row-major position and value of the first element of `index` that is not in `0..len`.
+    fn first_outside(&self, index: &Tensor, len: usize) -> Option<(usize, i64)>;
+    /// `a` where `condition` (U8) is not 0, else `b`, over their broadcast shape; any dtype.
+    fn where_(&self, condition: &Tensor, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor;
+    /// One behind the other along `axis`; `length` is the sum of their lengths.
+    fn cat(&self, tensors: &[&Tensor], axis: usize, length: usize) -> Tensor;
+    /// Elements in reverse order along `axes`.
+    fn flip(&self, x: &Tensor, axes: &[usize]) -> Tensor;
+    /// Slices of `x` along `axis` in the order of the vector `index`.
+    fn index_select(&self, x: &Tensor, axis: usize, index: &Tensor) -> Tensor;
+    /// `x` with slice `i` of `src` added to slice `index[i]`, in the order of `i`.
+    fn index_add(&self, x: &Tensor, axis: usize, index: &Tensor, src: &Tensor) -> Tensor;
+    /// `y[.., i, ..] = x[.., index[.., i, ..], ..]`.
+    fn gather(&self, x: &Tensor, axis: usize, index: &Tensor) -> Tensor;
+    /// `x` with `src[.., i, ..]` added at `[.., index[.., i, ..], ..]`, in row-major order.
+    fn scatter_add(&self, x: &Tensor, axis: usize, index: &Tensor, src: &Tensor) -> Tensor;
 }

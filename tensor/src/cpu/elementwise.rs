@@ -97,7 +97,7 @@ pub(super) fn zip<T: Element, U: Element>(
 /// Walks a dense output row by row, in parallel over blocks of rows.
 ///
 /// `N` is the number of inputs, `K = N + 1` operands in `rows`, the first of them the output.
-fn rows<U: Element, const K: usize, const N: usize>(
+pub(super) fn rows<U: Element, const K: usize, const N: usize>(
     out: &mut [U],
     rows: Rows<K>,
     f: impl Fn(&mut [U], [usize; N], [usize; N]) + Sync,
@@ -172,7 +172,37 @@ fn unary_float<T: Float>(op: UnaryOp, x: &Tensor) -> Tensor {
         }),
         UnaryOp::AddScalar(s) => map(x, move |v: T| v + c(s)),
         UnaryOp::MulScalar(s) => map(x, move |v: T| v * c(s)),
+        // The exponents that occur in models cost no call of pow.
+        UnaryOp::PowScalar(2.0) => map(x, |v: T| v * v),
+        UnaryOp::PowScalar(0.5) => map(x, T::sqrt),
         UnaryOp::PowScalar(e) => map(x, move |v: T| v.powf(c(e))),
+        UnaryOp::Expm1 => map(x, T::exp_m1),
+        UnaryOp::Log1p => map(x, T::ln_1p),
+        UnaryOp::Erf => map(x, T::erf),
+        UnaryOp::Gelu => map(x, |v: T| v * normal_cdf(v)),
+        UnaryOp::GeluGrad => {
+            let (half, inv_sqrt_tau) = (c(0.5), c(1.0 / std::f64::consts::TAU.sqrt()));
+            map(x, move |v: T| normal_cdf(v) + v * inv_sqrt_tau * (-(half * v * v)).exp())
+        }
+        UnaryOp::GeluTanh => map(x, |v: T| c(0.5) * v * (T::ONE + gelu_argument(v).tanh())),
+        UnaryOp::GeluTanhGrad => map(x, |v: T| {
+            let t = gelu_argument(v).tanh();
+            let slope = c(GELU_SCALE) * (T::ONE + c(3.0 * GELU_CUBIC) * v * v);
+            c(0.5) * (T::ONE + t) + c(0.5) * v * (T::ONE - t * t) * slope
+        }),
+        UnaryOp::Softplus => {
+            // Where e^-x is lost beside 1, and e^x could overflow, the sum is x: PyTorch's threshold.
+            let threshold = c(20.0);
+            map(x, move |v: T| if v > threshold { v } else { v.exp().ln_1p() })
+        }
+        UnaryOp::Elu { alpha } => {
+            let alpha = c(alpha);
+            map(x, move |v: T| if v > T::ZERO { v } else { alpha * v.exp_m1() })
+        }
+        UnaryOp::LeakyRelu { slope } => {
+            let slope = c(slope);
+            map(x, move |v: T| if v > T::ZERO { v } else { slope * v })
+        }
         UnaryOp::Clamp { min, max } => {
             let (min, max) = (c(min), c(max));
             map(x, move |v: T| {
@@ -188,6 +218,21 @@ fn unary_float<T: Float>(op: UnaryOp, x: &Tensor) -> Tensor {
     }
 }
 
+/// `sqrt(2 / pi)` and the cubic coefficient of the tanh approximation of GELU (Hendrycks and Gimpel 2016).
+const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
+const GELU_CUBIC: f64 = 0.044715;
+
+#[inline(always)]
+fn gelu_argument<T: Float>(v: T) -> T {
+    T::from_f64(GELU_SCALE) * (v + T::from_f64(GELU_CUBIC) * v * v * v)
+}
+
+/// The distribution function of the standard normal distribution.
+#[inline(always)]
+fn normal_cdf<T: Float>(v: T) -> T {
+    T::from_f64(0.5) * (T::ONE + (v * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
+}
+
 pub(super) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
     with_float!(op.name(), a.dtype(), T => match op {
         BinaryOp::Add => zip(a, b, shape, |x: T, y: T| x + y),
@@ -197,6 +242,7 @@ pub(super) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tens
         BinaryOp::Pow => zip(a, b, shape, |x: T, y: T| Float::powf(x, y)),
         // Like PyTorch, NaN wins over any number.
         BinaryOp::Maximum => zip(a, b, shape, |x: T, y: T| if x > y || x.is_nan() { x } else { y }),
+        BinaryOp::ReluGrad => zip(a, b, shape, |x: T, y: T| if x > T::ZERO { y } else { T::ZERO }),
         BinaryOp::Minimum => zip(a, b, shape, |x: T, y: T| if x < y || x.is_nan() { x } else { y }),
     })
 }

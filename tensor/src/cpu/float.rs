@@ -31,12 +31,14 @@ pub(crate) trait Float:
     fn cos(self) -> Self;
     fn tanh(self) -> Self;
     fn powf(self, e: Self) -> Self;
+    /// The error function, from `libm`.
+    fn erf(self) -> Self;
     fn mul_add(self, a: Self, b: Self) -> Self;
     fn is_nan(self) -> bool;
 }
 
 macro_rules! float {
-    ($t:ident) => {
+    ($t:ident, $erf:path) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -84,6 +86,10 @@ macro_rules! float {
                 $t::powf(self, e)
             }
             #[inline(always)]
+            fn erf(self) -> Self {
+                $erf(self)
+            }
+            #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
                 $t::mul_add(self, a, b)
             }
@@ -95,5 +101,5 @@ macro_rules! float {
     };
 }
 
-float!(f32);
-float!(f64);
+float!(f32, libm::erff);
+float!(f64, libm::erf);

@@ -6,6 +6,7 @@ pub(crate) mod conv;
 mod elementwise;
 mod float;
 pub(crate) mod gemm;
+mod index;
 #[doc(hidden)]
 pub mod kernels_for_bench;
 mod layer_norm;
@@ -251,5 +252,29 @@ impl Kernels for Cpu {
     }
     fn matmul(&self, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         matmul::matmul(a, b, shape)
+    }
+    fn first_outside(&self, index: &Tensor, len: usize) -> Option<(usize, i64)> {
+        index::first_outside(index, len)
+    }
+    fn where_(&self, condition: &Tensor, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
+        index::where_(condition, a, b, shape)
+    }
+    fn cat(&self, tensors: &[&Tensor], axis: usize, length: usize) -> Tensor {
+        index::cat(tensors, axis, length)
+    }
+    fn flip(&self, x: &Tensor, axes: &[usize]) -> Tensor {
+        index::flip(x, axes)
+    }
+    fn index_select(&self, x: &Tensor, axis: usize, index: &Tensor) -> Tensor {
+        index::index_select(x, axis, index)
+    }
+    fn index_add(&self, x: &Tensor, axis: usize, index: &Tensor, src: &Tensor) -> Tensor {
+        index::index_add(x, axis, index, src)
+    }
+    fn gather(&self, x: &Tensor, axis: usize, index: &Tensor) -> Tensor {
+        index::gather(x, axis, index)
+    }
+    fn scatter_add(&self, x: &Tensor, axis: usize, index: &Tensor, src: &Tensor) -> Tensor {
+        index::scatter_add(x, axis, index, src)
     }
 }

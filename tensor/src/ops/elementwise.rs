@@ -60,6 +60,23 @@ unary! {
     relu => Relu;
     /// -1, 0 or 1.
     sign => Sign;
+    /// `e^x - 1`, accurate near 0.
+    expm1 => Expm1;
+    /// `log(1 + x)`, accurate near 0.
+    log1p => Log1p;
+    /// Error function `2/sqrt(pi) ∫₀ˣ exp(-t²) dt`.
+    erf => Erf;
+    /// Gaussian error linear unit `x Φ(x)` with the distribution function Φ of the standard normal distribution. Like
+    /// `torch.nn.functional.gelu`. Source: Hendrycks and Gimpel 2016.
+    gelu => Gelu;
+    /// The derivative of [`gelu`](Tensor::gelu): `Φ(x) + x φ(x)`.
+    gelu_grad => GeluGrad;
+    /// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x³)))`. Like `torch.nn.functional.gelu(x, approximate="tanh")`.
+    gelu_tanh => GeluTanh;
+    /// The derivative of [`gelu_tanh`](Tensor::gelu_tanh).
+    gelu_tanh_grad => GeluTanhGrad;
+    /// `log(1 + e^x)`, and `x` where `x > 20`. Like `torch.nn.functional.softplus` with `beta` 1.
+    softplus => Softplus;
 }
 
 macro_rules! binary {
@@ -98,6 +115,8 @@ binary! {
     maximum => Maximum;
     /// The smaller of both; NaN if either is.
     minimum => Minimum;
+    /// `other` where `self > 0`, else 0: the derivative of [`relu`](Tensor::relu).
+    relu_grad => ReluGrad;
 }
 
 macro_rules! compare {
@@ -149,7 +168,7 @@ impl Tensor {
         self.device().kernels().unary(UnaryOp::MulScalar(s), self)
     }
 
-    /// `x ^ e`.
+    /// `x ^ e`; NaN for a negative `x` and a fractional `e`.
     #[track_caller]
     pub fn pow_scalar(&self, e: f64) -> Tensor {
         self.device().kernels().unary(UnaryOp::PowScalar(e), self)
@@ -163,6 +182,20 @@ impl Tensor {
     pub fn clamp(&self, min: f64, max: f64) -> Tensor {
         assert!(min <= max, "clamp: min {min} is larger than max {max}");
         self.device().kernels().unary(UnaryOp::Clamp { min, max }, self)
+    }
+}
+
+impl Tensor {
+    /// Exponential linear unit: `x` where `x > 0`, else `alpha (e^x - 1)`. Like `torch.nn.functional.elu`.
+    #[track_caller]
+    pub fn elu(&self, alpha: f64) -> Tensor {
+        self.device().kernels().unary(UnaryOp::Elu { alpha }, self)
+    }
+
+    /// `x` where `x > 0`, else `slope * x`. Like `torch.nn.functional.leaky_relu`.
+    #[track_caller]
+    pub fn leaky_relu(&self, slope: f64) -> Tensor {
+        self.device().kernels().unary(UnaryOp::LeakyRelu { slope }, self)
     }
 }
 
@@ -187,5 +220,69 @@ impl ops::Neg for &Tensor {
     type Output = Tensor;
     fn neg(self) -> Tensor {
         Tensor::neg(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Tensor;
+
+    fn check(got: Tensor, want: &[f64], tolerance: f64) {
+        for (i, (g, w)) in got.to_f64_vec().iter().zip(want).enumerate() {
+            assert!((g - w).abs() <= tolerance * (1.0 + w.abs()), "element {i}: {g}, not {w}");
+        }
+    }
+
+    /// Values of Python's `math`: `erf(v)`, `v/2 erfc(-v/sqrt(2))`, the formula with `tanh`, `log1p(exp(v))`, `expm1(v)`.
+    #[test]
+    fn activations_have_their_values() {
+        let x = [-30.0, -1.5, 0.0, 0.25, 3.0, 25.0];
+        for (x, tolerance) in
+            [(Tensor::new(&x, [6]), 1e-14), (Tensor::new(&x.map(|v| v as f32), [6]), 2e-7)]
+        {
+            let erf = [-1.0, -0.9661051464753108, 0.0, 0.2763263901682369, 0.9999779095030014, 1.0];
+            check(x.erf(), &erf, tolerance);
+            let gelu =
+                [0.0, -0.10021080190328713, 0.0, 0.14967658142073093, 2.99595030590511, 25.0];
+            check(x.gelu(), &gelu, tolerance);
+            let gelu_tanh =
+                [0.0, -0.10042842301976707, 0.0, 0.149675350701685, 2.996362607918227, 25.0];
+            check(x.gelu_tanh(), &gelu_tanh, tolerance);
+            let softplus = [
+                9.357622968839299e-14,
+                0.2014132779827524,
+                std::f64::consts::LN_2,
+                0.8259394198788435,
+                3.048587351573742,
+                25.0,
+            ];
+            check(x.softplus(), &softplus, tolerance);
+            let elu = [-0.2999999999999719, -0.2330609519554711, 0.0, 0.25, 3.0, 25.0];
+            check(x.elu(0.3), &elu, tolerance);
+            check(x.leaky_relu(0.1), &[-3.0, -0.15, 0.0, 0.25, 3.0, 25.0], tolerance);
+        }
+    }
+
+    #[test]
+    fn gelu_gradients_are_central_differences() {
+        let x = Tensor::new(&[-6.0f64, -1.0, -0.1, 0.0, 0.7, 2.0, 9.0], [7]);
+        let h = 1e-5;
+        let slope = |f: fn(&Tensor) -> Tensor| {
+            f(&x.add_scalar(h)).sub(&f(&x.add_scalar(-h))).mul_scalar(0.5 / h).to_f64_vec()
+        };
+        check(x.gelu_grad(), &slope(Tensor::gelu), 1e-9);
+        check(x.gelu_tanh_grad(), &slope(Tensor::gelu_tanh), 1e-9);
+    }
+
+    #[test]
+    fn special_exponents_and_nan_behave_as_pow_does() {
+        let x = Tensor::new(&[0.0f64, 2.0, -2.0, f64::NAN, f64::INFINITY], [5]);
+        for e in [2.0, 0.5, 3.0, -1.0, 0.0] {
+            let want = x.to_f64_vec().into_iter().map(|v| v.powf(e));
+            for (g, w) in x.pow_scalar(e).to_f64_vec().into_iter().zip(want) {
+                assert!(g == w || (g.is_nan() && w.is_nan()), "exponent {e}: {g}, not {w}");
+            }
+        }
+        assert!(x.relu().to_f64_vec()[3].is_nan());
     }
 }

@@ -4,21 +4,12 @@
 //! axes stay with length 1, else they are removed. Floats are accumulated in f64; the result does not depend on the
 //! number of threads.
 
+use super::resolve_axes;
 use crate::{
     DType, Shape, Tensor,
     kernels::{ArgOp, ReduceOp},
     shape::axis_index,
 };
-
-/// Resolves `axes` and checks that none occurs twice.
-#[track_caller]
-fn resolve(op: &str, axes: &[isize], shape: &Shape) -> Vec<usize> {
-    let resolved: Vec<usize> = axes.iter().map(|&a| axis_index(op, a, shape)).collect();
-    for (i, a) in resolved.iter().enumerate() {
-        assert!(!resolved[..i].contains(a), "{op}: axes {axes:?} of shape {shape} name one twice");
-    }
-    resolved
-}
 
 fn without(shape: Shape, axes: &[usize]) -> Shape {
     let kept: Vec<usize> =
@@ -29,7 +20,7 @@ fn without(shape: Shape, axes: &[usize]) -> Shape {
 impl Tensor {
     #[track_caller]
     fn reduce(&self, op: ReduceOp, axes: &[isize], keepdim: bool) -> Tensor {
-        let axes = resolve(op.name(), axes, &self.shape());
+        let axes = resolve_axes(op.name(), axes, &self.shape());
         let empty = axes.iter().any(|&a| self.dims()[a] == 0);
         assert!(
             !(empty && matches!(op, ReduceOp::Max | ReduceOp::Min)),
@@ -138,7 +129,7 @@ impl Tensor {
     #[track_caller]
     pub fn var(&self, axes: &[isize], correction: usize, keepdim: bool) -> Tensor {
         let n: usize =
-            resolve("var", axes, &self.shape()).into_iter().map(|a| self.dims()[a]).product();
+            resolve_axes("var", axes, &self.shape()).into_iter().map(|a| self.dims()[a]).product();
         let centered = self.sub(&self.mean(axes, true));
         let divisor = n.saturating_sub(correction) as f64;
         // 0 · ∞ = NaN and positive · ∞ = ∞, as in PyTorch.
@@ -174,7 +165,7 @@ impl Tensor {
         let largest = if self.dtype() == DType::F32 { f64::from(f32::MAX) } else { f64::MAX };
         let shift = max.clamp(-largest, largest);
         let y = self.sub(&shift).exp().sum(axes, true).log().add(&shift);
-        let axes = resolve("logsumexp", axes, &self.shape());
+        let axes = resolve_axes("logsumexp", axes, &self.shape());
         if keepdim { y } else { y.reshape(without(self.shape(), &axes)) }
     }
 
