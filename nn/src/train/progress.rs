@@ -46,17 +46,22 @@ impl Progress {
 
     /// Begins to show a run of `total` batches in `epochs` epochs, of which `done` were made by an earlier process.
     pub(super) fn start(&self, total: usize, done: usize, epochs: usize) -> Display {
-        let bar = match &self.target {
-            Target::Nowhere => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
-            Target::Stderr => ProgressBar::new(0),
-            Target::Within(bars) => bars.add(ProgressBar::new(0)),
-        };
+        let bar = ProgressBar::hidden();
         let style = "{prefix}{wide_bar} {percent:>3} % {msg}  {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
         let prefix = if self.label.is_empty() { String::new() } else { format!("{} ", self.label) };
         bar.set_prefix(prefix.clone());
         bar.set_length(total as u64);
         bar.set_position(done as u64);
+        // Only now, or an empty bar is drawn first.
+        let bar = match &self.target {
+            Target::Nowhere => bar,
+            Target::Stderr => {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+                bar
+            }
+            Target::Within(bars) => bars.add(bar),
+        };
         // Batches of an earlier process say nothing about this one's speed.
         bar.reset_eta();
         let lines = !matches!(self.target, Target::Nowhere);
@@ -87,8 +92,9 @@ impl Display {
         }
         let n = self.epochs;
         self.bar.set_message(format!(
-            "epoch {}/{n}  step {step}  loss {loss:.4}  {samples_per_s:.0} samples/s",
-            epoch + 1
+            "epoch {}/{n}  step {step}  loss {}  {samples_per_s:.0} samples/s",
+            epoch + 1,
+            short(loss)
         ));
         self.bar.set_position(self.done as u64);
     }
@@ -118,6 +124,14 @@ impl Display {
 impl Drop for Display {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// A metric in few characters, whatever its size.
+pub(super) fn short(value: f64) -> String {
+    match value.abs() {
+        x if x != 0.0 && !(1e-3..1e6).contains(&x) => format!("{value:.3e}"),
+        _ => format!("{value:.4}"),
     }
 }
 
@@ -163,6 +177,14 @@ mod tests {
     fn hidden_shows_nothing() {
         let display = Progress::hidden().start(10, 0, 1);
         assert!(display.bar.is_hidden() && !display.lines);
+    }
+
+    #[test]
+    fn small_losses_are_not_shown_as_zero() {
+        assert_eq!(
+            [0.0, 0.25, 12.0, 3.2e-7, -2e8].map(short),
+            ["0.0000", "0.2500", "12.0000", "3.200e-7", "-2.000e8"]
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
     Clock, Progress, TrainOptions,
     finite::{bad_parameter, locate},
     log::MetricsLog,
-    progress::Display,
+    progress::{Display, short},
     state::State,
 };
 use crate::{
@@ -386,7 +386,8 @@ impl<M: Module> Run<'_, '_, M> {
         self.keep_best(epoch, &metrics);
         let seconds = self.epoch.seconds();
         self.log("epoch", &metrics, Some(seconds))?;
-        let mut text: String = metrics.iter().map(|(n, v)| format!("{n} {v:.4}, ")).collect();
+        let mut text: String =
+            metrics.iter().map(|(n, v)| format!("{n} {}, ", short(*v))).collect();
         text += &format!("lr {:.3e}, {seconds:.1} s, {rate:.0} samples/s", self.lr());
         self.display.epoch(epoch, &text);
         self.state.last = metrics;
