@@ -25,10 +25,60 @@ pub struct Context<'a> {
     observer: Option<Observer<'a>>,
 }
 
+/// Address and type: a struct and its first field share an address but not a type.
+type Key = (usize, TypeId);
+
 struct Observer<'a> {
-    /// Paths by address and type: a struct and its first field share an address but not a type.
-    paths: HashMap<(usize, TypeId), String>,
+    /// Paths in order of definition. More than one only for types without size (`ReLU`), whose values may share an
+    /// address: see [`Observer::enter`].
+    paths: HashMap<Key, Vec<String>>,
+    /// The modules whose forwards are running, innermost last.
+    running: Vec<Frame>,
     notify: Box<dyn FnMut(Event<'_>) + 'a>,
+}
+
+/// A module whose forward is running.
+struct Frame {
+    /// `None` for a module that is no part of the model.
+    path: Option<String>,
+    /// How often it has called the modules of one key.
+    calls: HashMap<Key, usize>,
+}
+
+impl Observer<'_> {
+    /// Notes that the forward of a module begins, and finds its path.
+    ///
+    /// Modules that cannot be told apart by address are told apart by who calls them: of those below the caller the
+    /// nearest, and where there are several (the `ReLU`s of a `Sequential`) the k-th for the k-th call.
+    fn enter(&mut self, key: Key) {
+        let caller = self.running.iter().rev().find_map(|f| f.path.as_deref()).unwrap_or("");
+        let path = match self.paths.get(&key).map_or(&[][..], Vec::as_slice) {
+            [] => None,
+            [path] => Some(path.clone()),
+            several => {
+                let below = several.iter().filter_map(|p| Some((p, depth_below(caller, p)?)));
+                let nearest = below.clone().map(|(_, depth)| depth).min();
+                let near: Vec<_> = below.filter(|(_, d)| Some(*d) == nearest).collect();
+                let calls = self.running.last_mut().map(|f| f.calls.entry(key).or_default());
+                let k = calls.map_or(0, |calls| std::mem::replace(calls, *calls + 1));
+                near.get(k % near.len().max(1)).map(|(path, _)| (*path).clone())
+            }
+        };
+        self.running.push(Frame { path, calls: HashMap::new() });
+    }
+}
+
+/// How many names `path` has after `parent`; `None` if it does not lie below it.
+fn depth_below(parent: &str, path: &str) -> Option<usize> {
+    let rest = match parent {
+        "" => path,
+        _ => path.strip_prefix(parent)?.strip_prefix('.')?,
+    };
+    Some(rest.split('.').count())
+}
+
+fn key<M: Forward + ?Sized>(module: &M) -> Key {
+    (module as *const M as *const () as usize, module.type_id())
 }
 
 /// One module's forward, as an observer sees it.
@@ -71,13 +121,15 @@ impl<'a> Context<'a> {
 
     /// The same with an observer that is told of every [`Forward::call`] inside `model`.
     ///
-    /// Modules are known by their address: `model` must not move before the forward.
+    /// Modules are known by their address: `model` must not move before the forward. Types without size have none of
+    /// their own; they are told apart by their caller and the order of calls, which is wrong only if a module calls
+    /// several of one such type in another order than that of definition.
     pub fn with_observer(mut self, model: &dyn Module, notify: impl FnMut(Event<'_>) + 'a) -> Self {
-        let mut paths = HashMap::new();
+        let mut paths: HashMap<Key, Vec<String>> = HashMap::new();
         module::for_each_module(model, &mut |path, m| {
-            paths.insert(module::identity(m), path.to_owned());
+            paths.entry(module::identity(m)).or_default().push(path.to_owned());
         });
-        self.observer = Some(Observer { paths, notify: Box::new(notify) });
+        self.observer = Some(Observer { paths, running: Vec::new(), notify: Box::new(notify) });
         self
     }
 
@@ -107,14 +159,20 @@ impl<'a> Context<'a> {
         self.stream.derive_index(self.draws)
     }
 
-    /// Tells the observer, if any.
-    pub(crate) fn emit<M: Forward + ?Sized>(&mut self, module: &M, input: &Var, output: &Var) {
+    /// Before a module's forward.
+    pub(crate) fn enter<M: Forward + ?Sized>(&mut self, module: &M) {
+        if let Some(observer) = &mut self.observer {
+            observer.enter(key(module));
+        }
+    }
+
+    /// After a module's forward: tells the observer, if any.
+    pub(crate) fn leave<M: Forward + ?Sized>(&mut self, module: &M, input: &Var, output: &Var) {
         let Some(observer) = &mut self.observer else { return };
-        let key = (module as *const M as *const () as usize, module.type_id());
-        if let Some(path) = observer.paths.get(&key) {
+        if let Some(path) = observer.running.pop().and_then(|frame| frame.path) {
             let macs = module.macs(&input.shape(), &output.shape());
             let type_name = module.type_name();
-            (observer.notify)(Event { path, type_name, input, output, macs });
+            (observer.notify)(Event { path: &path, type_name, input, output, macs });
         }
     }
 }
@@ -126,5 +184,88 @@ impl std::fmt::Debug for Context<'_> {
             .field("recording", &self.recording)
             .field("observed", &self.observer.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tensor::Tensor;
+
+    use super::*;
+    use crate::layers::Sequential;
+
+    /// No size, no address.
+    #[derive(Module)]
+    struct Negate;
+
+    impl Forward for Negate {
+        fn forward(&self, x: &Var, _cx: &mut Context) -> Var {
+            x * &Var::constant(Tensor::scalar(-1.0f64))
+        }
+    }
+
+    /// As a block of a ResNet: one activation, used twice.
+    #[derive(Module)]
+    struct Block {
+        act: Negate,
+    }
+
+    impl Forward for Block {
+        fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+            let y = self.act.call(x, cx);
+            self.act.call(&y, cx)
+        }
+    }
+
+    /// `stages` is called layer by layer, `head` as a whole; one activation is its own.
+    #[derive(Module)]
+    struct Net {
+        act: Negate,
+        stages: Vec<Block>,
+        head: Sequential,
+    }
+
+    impl Forward for Net {
+        fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+            let mut y = x.clone();
+            for stage in &self.stages {
+                y = stage.call(&y, cx);
+            }
+            let y = self.act.call(&y, cx);
+            self.head.call(&y, cx)
+        }
+    }
+
+    #[test]
+    fn modules_without_an_address_are_told_apart_by_their_caller() {
+        let net = Net {
+            act: Negate,
+            stages: vec![Block { act: Negate }, Block { act: Negate }],
+            head: Sequential::new().with(Negate).with(Block { act: Negate }).with(Negate),
+        };
+        let mut seen = Vec::new();
+        let mut cx = Context::eval().with_observer(&net, |event| seen.push(event.path.to_owned()));
+        let x = Var::constant(Tensor::scalar(1.0f64));
+        for _ in 0..2 {
+            net.call(&x, &mut cx);
+        }
+        drop(cx);
+        let once = [
+            "stages.0.act",
+            "stages.0.act",
+            "stages.0",
+            "stages.1.act",
+            "stages.1.act",
+            "stages.1",
+            "act",
+            "head.0",
+            "head.1.act",
+            "head.1.act",
+            "head.1",
+            "head.2",
+            "head",
+            "",
+        ];
+        assert_eq!(seen, [once, once].concat());
     }
 }

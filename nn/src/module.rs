@@ -34,8 +34,9 @@ pub trait Forward: Module {
 
     /// [`forward`](Self::forward), seen by the context's observer: what PyTorch's `module(x)` is to `module.forward(x)`.
     fn call(&self, x: &Var, cx: &mut Context) -> Var {
+        cx.enter(self);
         let y = self.forward(x, cx);
-        cx.emit(self, x, &y);
+        cx.leave(self, x, &y);
         y
     }
 }
