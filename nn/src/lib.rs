@@ -3,6 +3,32 @@
 //! A model is plain data with `#[derive(Module)]`; the derive gives the tree of named children from which the state
 //! dict (names as in PyTorch), initialization, freezing, counting and conversion of layers follow. [`Forward`] is
 //! how it computes. What varies between calls (train or eval, randomness, who watches) travels in a [`Context`].
+//!
+//! ```
+//! use autograd::Var;
+//! use nn::{Context, Forward, Module, ModuleExt, layers::{Conv2d, Linear}};
+//! use tensor::{DType, Device, Tensor};
+//!
+//! #[derive(Module)]
+//! struct Net {
+//!     conv: Conv2d,
+//!     fc: Linear,
+//! }
+//!
+//! impl Forward for Net {
+//!     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+//!         let y = self.conv.call(x, cx);
+//!         self.fc.call(&y, cx)
+//!     }
+//! }
+//!
+//! let mut net = Net { conv: Conv2d::new(3, 8, 3), fc: Linear::new(30, 10) };
+//! net.initialize(0, DType::F32, Device::Cpu);
+//! let x = Var::constant(Tensor::zeros([2, 3, 32, 32], DType::F32, Device::Cpu));
+//! assert_eq!(net.call(&x, &mut Context::eval()).dims(), [2, 8, 30, 10]);
+//! let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+//! assert_eq!(names, ["conv.weight", "conv.bias", "fc.weight", "fc.bias"]);
+//! ```
 
 // The derive macro writes `::nn::…`; inside this crate that has to mean this crate.
 extern crate self as nn;
@@ -14,6 +40,7 @@ mod ema;
 mod error;
 pub mod init;
 pub mod layers;
+pub mod loss;
 pub mod module;
 pub mod optim;
 mod param;

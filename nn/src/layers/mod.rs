@@ -1,5 +1,19 @@
-//! Layers: one file each, names and defaults as in `torch.nn`.
+//! Layers: one file a family, names and defaults as in `torch.nn`.
 
+mod conv;
+mod dropout;
+mod linear;
+mod norm;
+mod pad;
+mod pool;
 mod sequential;
+mod shape;
 
+pub use conv::{Conv2d, Conv2dOptions, Effective, Parametrization};
+pub use dropout::Dropout;
+pub use linear::Linear;
+pub use norm::{BatchNorm2d, BatchNormOptions, LayerNorm};
+pub use pad::{ReflectionPad2d, ZeroPad2d};
+pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
 pub use sequential::Sequential;
+pub use shape::Identity;

@@ -1,0 +1,138 @@
+//! Normalization: [`BatchNorm2d`] and [`LayerNorm`].
+
+use autograd::{BatchStats, Var};
+use tensor::{DType, Device, Shape, Tensor};
+
+use crate::{Buffer, Context, Forward, Init, Module, Param};
+
+/// Batch normalization of each channel: `(x - mean) / sqrt(var + eps) · weight + bias`.
+///
+/// Input and output `[N, C]` or `[N, C, …]`: PyTorch's `BatchNorm1d`, `2d` and `3d` in one. In training, mean and
+/// (biased) variance are those of the batch, and the running statistics move towards them by `momentum` (the variance
+/// towards the unbiased one); in evaluation the running statistics are used.
+///
+/// State: `weight` (1) and `bias` (0), `running_mean` (0), `running_var` (1), `num_batches_tracked` (0, `I64`).
+#[derive(Module)]
+pub struct BatchNorm2d {
+    /// `[C]`; `None` if not affine.
+    pub weight: Option<Param>,
+    /// `[C]`; `None` if not affine.
+    pub bias: Option<Param>,
+    running_mean: Buffer,
+    running_var: Buffer,
+    num_batches_tracked: Buffer,
+    #[module(skip)]
+    options: BatchNormOptions,
+}
+
+/// The options of [`BatchNorm2d`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormOptions {
+    /// Added to the variance. Default 1e-5.
+    pub eps: f64,
+    /// How far running statistics move to those of a batch. Default 0.1.
+    pub momentum: f64,
+    /// Whether there are weight and bias. Default true.
+    pub affine: bool,
+}
+
+impl Default for BatchNormOptions {
+    fn default() -> Self {
+        BatchNormOptions { eps: 1e-5, momentum: 0.1, affine: true }
+    }
+}
+
+impl BatchNorm2d {
+    /// For `channels` channels, with PyTorch's defaults.
+    pub fn new(channels: usize) -> Self {
+        Self::with_options(channels, BatchNormOptions::default())
+    }
+
+    /// With other options.
+    pub fn with_options(channels: usize, options: BatchNormOptions) -> Self {
+        let param =
+            |start: f64| options.affine.then(|| Param::new([channels], Init::Constant(start)));
+        let buffer =
+            |start: f64| Buffer::new(Tensor::full(start, [channels], DType::F32, Device::Cpu));
+        BatchNorm2d {
+            weight: param(1.0),
+            bias: param(0.0),
+            running_mean: buffer(0.0),
+            running_var: buffer(1.0),
+            num_batches_tracked: Buffer::new(Tensor::scalar(0i64)),
+            options,
+        }
+    }
+
+    /// Moves the running statistics towards those of a batch with `count` elements in each channel.
+    fn track(&self, stats: &BatchStats, count: usize) {
+        let unbiased = stats.var.mul_scalar(count as f64 / (count - 1) as f64);
+        for (buffer, batch) in [(&self.running_mean, &stats.mean), (&self.running_var, &unbiased)] {
+            let mut running = buffer.get();
+            running.lerp_mut(batch, self.options.momentum);
+            buffer.set(running);
+        }
+        let seen = self.num_batches_tracked.get();
+        let more = Tensor::scalar(seen.item() as i64 + 1).to_device(seen.device());
+        self.num_batches_tracked.set(more);
+    }
+}
+
+impl Forward for BatchNorm2d {
+    fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+        let (weight, bias) =
+            (self.weight.as_ref().map(|p| cx.var(p)), self.bias.as_ref().map(|p| cx.var(p)));
+        let (weight, bias, eps) = (weight.as_ref(), bias.as_ref(), self.options.eps);
+        if !cx.is_training() {
+            let stats = BatchStats { mean: self.running_mean.get(), var: self.running_var.get() };
+            return x.batch_norm_eval(&stats, weight, bias, eps);
+        }
+        let count = x.shape().numel() / x.dims()[1].max(1);
+        assert!(
+            count > 1,
+            "BatchNorm2d: input {} has {count} element per channel; the statistics of a batch need at least 2",
+            x.shape()
+        );
+        let (y, stats) = x.batch_norm(weight, bias, eps);
+        self.track(&stats, count);
+        y
+    }
+}
+
+/// Layer normalization over the last axes: `(x - mean) / sqrt(var + eps) · weight + bias`, with mean and biased variance
+/// over those axes of each sample.
+///
+/// Input and output `[…, *shape]`; weight and bias have `shape` and start at 1 and 0. Same as `torch.nn.LayerNorm`.
+#[derive(Module)]
+pub struct LayerNorm {
+    /// In the shape of the normalized axes.
+    pub weight: Param,
+    /// In the shape of the normalized axes.
+    pub bias: Param,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Over the last axes, which have this shape; `eps` is PyTorch's 1e-5.
+    pub fn new(shape: impl Into<Shape>) -> Self {
+        Self::with_eps(shape, 1e-5)
+    }
+
+    /// With another `eps` (1e-6 in torchvision's transformers and ConvNeXt).
+    pub fn with_eps(shape: impl Into<Shape>, eps: f64) -> Self {
+        let shape = shape.into();
+        LayerNorm {
+            weight: Param::new(shape, Init::Constant(1.0)),
+            bias: Param::new(shape, Init::Constant(0.0)),
+            eps,
+        }
+    }
+}
+
+impl Forward for LayerNorm {
+    fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+        let axes = self.weight.shape().rank();
+        x.layer_norm(axes, Some(&cx.var(&self.weight)), Some(&cx.var(&self.bias)), self.eps)
+    }
+}

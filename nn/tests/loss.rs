@@ -1,0 +1,104 @@
+//! Losses against PyTorch and timm, with their gradients.
+
+use autograd::Var;
+use nn::loss::{Reduction, cross_entropy, soft_cross_entropy};
+use tensor::{DType, Device, Stream, Tensor};
+
+// torch 2.15 and timm 1.0, in f64; where a loss is one number the gradients are those of UP times it.
+#[rustfmt::skip]
+const LOGITS: [f64; 25] = [
+    -0.8287406776347176, -1.0009839559648726, 0.5705717274595473, -1.3354540389270761, 1.213282752302132,
+    3.3959064711500058, 2.0647693036587134, 0.01176027488581177, -0.8566338980920999, -1.5578299567968252,
+    4.427113093178551, -0.2850347907034733, -0.8332618225799867, 0.588856293618452, -1.3158083700995047,
+    0.2795707867923283, -1.241781805376509, -2.4532370228910496, -1.143644204258411, 0.015109079626433585,
+    2.431133895648144, -1.285478220547304, 3.2192845970919484, 1.4365524884481815, -2.020889439051662,
+];
+const CLASSES: [i64; 5] = [0, 3, 1, 4, 2];
+#[rustfmt::skip]
+const SOFT: [f64; 25] = [
+    0.11699721709570021, 0.028552513814687035, 0.36277992041856577, 0.10173260774513816, 0.3899377409259087,
+    0.5362552428301415, 0.237284124159221, 0.0450939756427434, 0.02098705074235128, 0.16037960662554288,
+    0.1230060567702329, 0.4841803463078603, 0.0974829129884268, 0.010831626487641528, 0.2844990574458387,
+    0.08665214579302756, 0.18476601559841818, 0.28835214734326425, 0.304564043287426, 0.13566564797786398,
+    0.6686028868049789, 0.007126946907784225, 0.11096227368207182, 0.07167614880361763, 0.14163174380154742,
+];
+
+#[track_caller]
+fn assert_close(actual: &Tensor, expected: &[f64]) {
+    let actual = actual.to_f64_vec();
+    assert!(actual.len() >= expected.len());
+    for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
+        assert!((a - e).abs() <= 1e-12 * e.abs().max(1.0), "element {i}: {a} instead of {e}");
+    }
+}
+
+fn logits() -> Var {
+    Var::leaf(Tensor::new(&LOGITS, [5, 5]))
+}
+
+fn classes() -> Tensor {
+    Tensor::new(&CLASSES, [5])
+}
+
+/// Checks a loss, and the beginning of the gradient of `up` times it.
+#[track_caller]
+fn check(loss: impl Fn(&Var) -> Var, expected: f64, up: f64, gradient: &[f64]) {
+    let x = logits();
+    let y = loss(&x);
+    assert_close(y.value(), &[expected]);
+    assert_close(y.backward_with(&Tensor::scalar(up)).wrt(&x), gradient);
+}
+
+#[test]
+fn cross_entropy_is_torchs() {
+    check(
+        |x| cross_entropy(x, &classes(), 0.1, Reduction::Mean),
+        2.715613404683155,
+        -1.1418110229684892,
+        &[0.1940146050709712, -0.00896732866924459, -0.060589970818816584],
+    );
+    check(
+        |x| cross_entropy(x, &classes(), 0.0, Reduction::Sum),
+        13.521571243605699,
+        0.19812338361216617,
+        &[-0.18417382821613648, 0.011742378104769214, 0.056529353917471124],
+    );
+    let losses = cross_entropy(&logits(), &classes(), 0.2, Reduction::None);
+    assert_eq!(losses.dims(), [5]);
+    let expected = [
+        2.542947181850401,
+        4.236047757207613,
+        4.5900435437064875,
+        1.2786719596939145,
+        0.9868523607674327,
+    ];
+    assert_close(losses.value(), &expected);
+}
+
+#[test]
+fn soft_cross_entropy_is_timms() {
+    let target = Tensor::new(&SOFT, [5, 5]);
+    check(
+        |x| soft_cross_entropy(x, &target, Reduction::Mean),
+        2.3668784996946433,
+        0.3396988567944771,
+        &[-0.003165231882791404, 0.0020868035903513957, -0.005262338342612963],
+    );
+}
+
+#[test]
+fn cells_of_a_map_are_samples_of_their_own() {
+    // Sudoku: logits [N, 9, 9, 9] with the digit on axis 1.
+    let x = Tensor::randn([2, 4, 3, 5], DType::F64, Device::Cpu, &mut Stream::new(1));
+    let digits: Vec<i64> = (0..30).map(|i| i * 7 % 4).collect();
+    let map = cross_entropy(
+        &Var::constant(x.clone()),
+        &Tensor::new(&digits, [2, 3, 5]),
+        0.1,
+        Reduction::Mean,
+    );
+    let rows = x.permute(&[0, 2, 3, 1]).reshape([30, 4]);
+    let flat =
+        cross_entropy(&Var::constant(rows), &Tensor::new(&digits, [30]), 0.1, Reduction::Mean);
+    assert_close(map.value(), &[flat.value().item()]);
+}
