@@ -67,6 +67,36 @@ impl Shape {
         Shape::new(&dims)
     }
 
+    /// The index of `axis`, counted from the end if negative, for an op of name `op`.
+    ///
+    /// # Panics
+    /// If the axis does not exist, naming `op`.
+    #[track_caller]
+    pub fn axis(&self, op: &str, axis: isize) -> usize {
+        axis_index(op, axis, self)
+    }
+
+    /// A copy with `axes` (negative: from the end) of length 1: the shape of a reduction that keeps its axes.
+    ///
+    /// # Panics
+    /// If an axis does not exist or occurs twice, naming `op`.
+    #[track_caller]
+    pub fn reduced(&self, op: &str, axes: &[isize]) -> Shape {
+        resolve_axes(op, axes, self).into_iter().fold(*self, |shape, axis| shape.with_axis(axis, 1))
+    }
+
+    /// A copy without `axes` (negative: from the end): the shape of a reduction that drops its axes.
+    ///
+    /// # Panics
+    /// If an axis does not exist or occurs twice, naming `op`.
+    #[track_caller]
+    pub fn without_axes(&self, op: &str, axes: &[isize]) -> Shape {
+        let axes = resolve_axes(op, axes, self);
+        let kept: Vec<usize> =
+            (0..self.rank()).filter(|a| !axes.contains(a)).map(|a| self[a]).collect();
+        Shape::new(&kept)
+    }
+
     /// The shape both operands broadcast to by NumPy's rules, or `None` where they do not fit.
     pub fn broadcast(&self, other: &Shape) -> Option<Shape> {
         let rank = self.rank().max(other.rank());
@@ -159,6 +189,16 @@ pub(crate) fn axis_index(op: &str, axis: isize, shape: &Shape) -> usize {
         "{op}: axis {axis} is out of range for shape {shape}, which has {rank} axes"
     );
     index as usize
+}
+
+/// Resolves `axes` and checks that none occurs twice.
+#[track_caller]
+pub(crate) fn resolve_axes(op: &str, axes: &[isize], shape: &Shape) -> Vec<usize> {
+    let resolved: Vec<usize> = axes.iter().map(|&a| axis_index(op, a, shape)).collect();
+    for (i, a) in resolved.iter().enumerate() {
+        assert!(!resolved[..i].contains(a), "{op}: axes {axes:?} of shape {shape} name one twice");
+    }
+    resolved
 }
 
 #[cfg(test)]

@@ -7,15 +7,23 @@
 mod arithmetic;
 mod conv;
 mod dropout;
+mod extremes;
+mod index;
 mod loss;
+mod matmul;
 mod norm;
 mod pad;
 mod pool;
+mod power;
 mod reduce;
+mod shape;
 mod softmax;
+mod unary;
 
 pub use loss::Reduction;
 pub use norm::BatchStats;
+
+use tensor::Tensor;
 
 use crate::gradcheck::{Case, Draw};
 
@@ -33,7 +41,14 @@ pub struct OpInfo {
 /// All ops, by family.
 pub const OPS: &[&[OpInfo]] = &[
     arithmetic::INFO,
+    unary::SMOOTH,
+    unary::KINKED,
+    power::INFO,
+    extremes::INFO,
     reduce::INFO,
+    shape::INFO,
+    index::INFO,
+    matmul::INFO,
     conv::INFO,
     pad::INFO,
     pool::INFO,
@@ -43,10 +58,15 @@ pub const OPS: &[&[OpInfo]] = &[
     dropout::INFO,
 ];
 
+/// A scalar of the dtype and device of `x`, to compare with or to choose.
+fn scalar_like(x: &Tensor, value: f64) -> Tensor {
+    Tensor::full(value, [], x.dtype(), x.device())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gradcheck::properties;
+    use crate::gradcheck::{gradgradcheck, properties};
 
     /// Cases drawn for each op; `cargo xtask verify --gradients --cases N` draws more.
     const CASES: u64 = 24;
@@ -65,6 +85,29 @@ mod tests {
             })
             .collect();
         assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    }
+
+    #[test]
+    fn ops_written_with_vars_have_second_derivatives() {
+        let families = [
+            arithmetic::INFO,
+            unary::SMOOTH,
+            unary::KINKED,
+            power::INFO,
+            extremes::INFO,
+            reduce::INFO,
+            shape::INFO,
+            index::INFO,
+            matmul::INFO,
+        ];
+        for info in families.into_iter().flatten() {
+            for seed in 100..106 {
+                let case = (info.case)(&mut Draw::new(info.name, seed));
+                if let Err(e) = gradgradcheck(&case.f, &case.inputs) {
+                    panic!("{} (seed {seed}): {e}", info.name);
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! Indices are I64 and count from 0; a negative index is out of range, as in PyTorch's functions of the same names.
 
 use super::{check_same, elementwise::broadcast_shape};
-use crate::{DType, Shape, Tensor, shape::axis_index};
+use crate::{
+    DType, Shape, Tensor,
+    shape::{axis_index, resolve_axes},
+};
 
 /// Checks that `index` is I64 and that all its elements are in `0..shape[axis]`.
 #[track_caller]
@@ -177,7 +180,7 @@ impl Tensor {
     /// If an axis does not exist or occurs twice.
     #[track_caller]
     pub fn flip(&self, axes: &[isize]) -> Tensor {
-        let axes = super::resolve_axes("flip", axes, &self.shape());
+        let axes = resolve_axes("flip", axes, &self.shape());
         self.device().kernels().flip(self, &axes)
     }
 

@@ -18,7 +18,7 @@ pub use optim::{AdamStep, SgdStep, sum_of_squares};
 pub use pool::Pool2d;
 pub use softmax::Targets;
 
-use crate::{Shape, Tensor, layout::Layout, shape::axis_index};
+use crate::{Shape, Tensor, layout::Layout};
 
 /// Checks that all operands have one dtype and one device.
 #[track_caller]
@@ -74,14 +74,4 @@ pub(crate) fn channels_innermost(x: &Tensor) -> Tensor {
         return x.clone();
     }
     x.device().kernels().copy(x, Layout::channels_innermost(x.shape()))
-}
-
-/// Resolves `axes` and checks that none occurs twice.
-#[track_caller]
-pub(crate) fn resolve_axes(op: &str, axes: &[isize], shape: &Shape) -> Vec<usize> {
-    let resolved: Vec<usize> = axes.iter().map(|&a| axis_index(op, a, shape)).collect();
-    for (i, a) in resolved.iter().enumerate() {
-        assert!(!resolved[..i].contains(a), "{op}: axes {axes:?} of shape {shape} name one twice");
-    }
-    resolved
 }

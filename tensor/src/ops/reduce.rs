@@ -4,32 +4,25 @@
 //! axes stay with length 1, else they are removed. Floats are accumulated in f64; the result does not depend on the
 //! number of threads.
 
-use super::resolve_axes;
 use crate::{
     DType, Shape, Tensor,
     kernels::{ArgOp, ReduceOp},
-    shape::axis_index,
+    shape::{axis_index, resolve_axes},
 };
-
-fn without(shape: Shape, axes: &[usize]) -> Shape {
-    let kept: Vec<usize> =
-        (0..shape.rank()).filter(|a| !axes.contains(a)).map(|a| shape[a]).collect();
-    Shape::new(&kept)
-}
 
 impl Tensor {
     #[track_caller]
     fn reduce(&self, op: ReduceOp, axes: &[isize], keepdim: bool) -> Tensor {
-        let axes = resolve_axes(op.name(), axes, &self.shape());
-        let empty = axes.iter().any(|&a| self.dims()[a] == 0);
+        let resolved = resolve_axes(op.name(), axes, &self.shape());
+        let empty = resolved.iter().any(|&a| self.dims()[a] == 0);
         assert!(
             !(empty && matches!(op, ReduceOp::Max | ReduceOp::Min)),
-            "{}: shape {} has no elements along axes {axes:?}",
+            "{}: shape {} has no elements along axes {resolved:?}",
             op.name(),
             self.shape()
         );
-        let kept = self.device().kernels().reduce(op, self, &axes);
-        if keepdim { kept } else { kept.reshape(without(self.shape(), &axes)) }
+        let y = self.device().kernels().reduce(op, self, &resolved);
+        if keepdim { y } else { y.reshape(self.shape().without_axes(op.name(), axes)) }
     }
 
     /// Every axis, for reductions to a scalar.
@@ -165,8 +158,7 @@ impl Tensor {
         let largest = if self.dtype() == DType::F32 { f64::from(f32::MAX) } else { f64::MAX };
         let shift = max.clamp(-largest, largest);
         let y = self.sub(&shift).exp().sum(axes, true).log().add(&shift);
-        let axes = resolve_axes("logsumexp", axes, &self.shape());
-        if keepdim { y } else { y.reshape(without(self.shape(), &axes)) }
+        if keepdim { y } else { y.reshape(self.shape().without_axes("logsumexp", axes)) }
     }
 
     #[track_caller]
