@@ -7,12 +7,17 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use autograd::Var;
 use nn::{
-    Error, ModuleExt, load_model,
-    train::{Outcome, TrainOptions},
+    Error, Module, ModuleExt, Param,
+    data::{DataLoader, LoaderOptions, Order},
+    load_model,
+    optim::{Groups, Sgd, SgdOptions},
+    train::{Clock, Outcome, StepOutput, TrainOptions, Trainer},
 };
 use proptest::prelude::*;
 use serde_json::json;
+use tensor::Tensor;
 use tiny::{Net, STEPS_PER_EPOCH, log_without_seconds, options, train};
 
 const EPOCHS: usize = 4;
@@ -71,11 +76,74 @@ fn a_finished_run_tells_its_metrics_and_is_not_run_again() {
 
 #[test]
 fn two_threads_give_the_bits_of_one() {
+    // Wide enough for the kernels to share the work: activations of 8 · 128 · 7 · 7 elements.
     let with = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(reference)
+        let directory = tempfile::tempdir().unwrap();
+        let options = options(directory.path(), 2);
+        let mut net = Net::with_channels(128);
+        pool.install(|| train(options, &mut net, |_| ())).unwrap();
+        let bytes = std::fs::read(directory.path().join("run.safetensors")).unwrap();
+        (bytes, log_without_seconds(directory.path()))
     };
     assert!(with(1) == with(2), "bytes or log differ");
+}
+
+/// `y = slope · x`, learned in f64 from `y = 3 x` at 24 points.
+#[derive(Module)]
+struct Line {
+    slope: Param,
+}
+
+/// The slope after two epochs, and the learning rates and epochs of each step.
+fn slope(batch_size: usize, accumulate: usize, clock: Clock) -> (f64, Vec<(f64, u64)>) {
+    let directory = tempfile::tempdir().unwrap();
+    let points: Vec<f64> = (0..24).map(|i| f64::from(i) / 24.0).collect();
+    let loader = DataLoader::new(
+        points,
+        LoaderOptions { batch_size, order: Order::Shuffle, ..Default::default() },
+        |x, _| Ok(Tensor::new(&x, [x.len()])),
+    );
+    let mut line = Line { slope: Param::from_tensor(Tensor::scalar(0.5f64)) };
+    let options = TrainOptions {
+        epochs: 2,
+        accumulate,
+        clock,
+        log_steps: Some(1),
+        metrics: Some(directory.path().join("metrics.jsonl")),
+        ..Default::default()
+    };
+    let mut sgd = Sgd::new(SgdOptions::default(), Groups::default());
+    let schedule = |t: usize| 0.5 / (1 + t) as f64;
+    Trainer::new(options)
+        .run(&mut line, &mut sgd, &schedule, &loader, |x: &Tensor, line: &Line, cx| {
+            let y = &Var::constant(x.clone()) * &cx.var(&line.slope);
+            let error = &y + &Var::constant(x.mul_scalar(-3.0));
+            let share = Var::constant(Tensor::scalar(1.0 / x.numel() as f64));
+            StepOutput::new(&(&error * &error).sum() * &share, x.numel())
+        })
+        .unwrap();
+    let log = log_without_seconds(directory.path());
+    let steps = log.iter().filter(|line| line["kind"] == "step");
+    let rates = steps.map(|l| (l["lr"].as_f64().unwrap(), l["epoch"].as_u64().unwrap()));
+    (line.slope.value().item(), rates.collect())
+}
+
+#[test]
+fn accumulated_batches_are_one_large_batch() {
+    let (whole, _) = slope(8, 1, Clock::Steps);
+    let (parts, _) = slope(4, 2, Clock::Steps);
+    let (other, _) = slope(4, 1, Clock::Steps);
+    assert!((whole - parts).abs() < 1e-12, "{whole} and {parts}");
+    assert!((whole - other).abs() > 1e-3, "{whole} and {other}");
+}
+
+#[test]
+fn a_schedule_counts_epochs_or_steps() {
+    let (_, epochs) = slope(8, 1, Clock::Epochs);
+    assert_eq!(epochs, [(0.5, 0), (0.5, 0), (0.5, 0), (0.25, 1), (0.25, 1), (0.25, 1)]);
+    let (_, steps) = slope(12, 1, Clock::Steps);
+    assert_eq!(steps, [(0.5, 0), (0.25, 0), (0.5 / 3.0, 1), (0.125, 1)]);
 }
 
 proptest! {
@@ -186,18 +254,18 @@ fn a_bad_number_stops_the_run_by_name() {
         outcome.unwrap_err()
     };
     // Found before it gets into a checkpoint.
-    let error = break_at(4, "output.weight", f64::NAN);
+    let error = break_at(4, "head.weight", f64::NAN);
     let Error::NotFinite { what, checkpoint, .. } = &error else { panic!("{error}") };
-    assert_eq!(what, "the parameter \"output.weight\"");
+    assert_eq!(what, "the parameter \"head.weight\"");
     assert_eq!(checkpoint.as_ref(), Some(&path));
     let before = std::fs::read(&path).unwrap();
     // Finite, but its products are not: the forward is run again to find where.
-    let error = break_at(0, "hidden.weight", 3e38);
+    let error = break_at(0, "stem.weight", 3e38);
     let message = error.to_string();
     assert!(
         message.starts_with(
             "step 5 (epoch 1, batch 6): the loss (NaN) is not finite; the first output that is not \
-             finite is that of module \"hidden\" (Product); the last good checkpoint is "
+             finite is that of module \"stem\" (Conv2d); the last good checkpoint is "
         ),
         "{message}"
     );
@@ -205,9 +273,9 @@ fn a_bad_number_stops_the_run_by_name() {
     assert_ne!(std::fs::read(&path).unwrap(), before, "step 4 was repeated and saved");
     // Only the square between the modules is not.
     std::fs::remove_file(&path).unwrap();
-    let message = break_at(0, "hidden.weight", 1e30).to_string();
+    let message = break_at(0, "stem.weight", 1e30).to_string();
     assert!(
-        message.contains("is the input of module \"output\" (Product): look at the data"),
+        message.contains("is the input of module \"norm\" (BatchNorm2d): look at the data"),
         "{message}"
     );
 }

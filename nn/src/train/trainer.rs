@@ -216,6 +216,7 @@ struct Line<'a> {
     epoch: usize,
     /// Optimizer steps so far.
     step: usize,
+    /// That of the last of them.
     lr: f64,
     metrics: &'a BTreeMap<String, f64>,
     /// Only in lines of epochs.
@@ -328,7 +329,7 @@ impl<M: Module> Run<'_, '_, M> {
         if let Some(before_step) = &mut self.before_step {
             before_step(self.model);
         }
-        let lr = self.lr();
+        let lr = self.lr(self.state.counters.step);
         self.optimizer.step(self.model, &gradients, lr);
         self.state.counters.step += 1;
         match self.options.log_steps {
@@ -365,12 +366,17 @@ impl<M: Module> Run<'_, '_, M> {
         }
     }
 
-    fn lr(&self) -> f64 {
-        let counters = &self.state.counters;
+    /// The learning rate of a step of this epoch, steps counted over the whole run.
+    fn lr(&self, step: usize) -> f64 {
         self.schedule.lr(match self.options.clock {
-            Clock::Epochs => counters.epoch,
-            Clock::Steps => counters.step,
+            Clock::Epochs => self.state.counters.epoch,
+            Clock::Steps => step,
         })
+    }
+
+    /// The learning rate of the step that was made last.
+    fn last_lr(&self) -> f64 {
+        self.lr(self.state.counters.step.saturating_sub(1))
     }
 
     /// Evaluates, logs, and goes to the next epoch.
@@ -388,7 +394,7 @@ impl<M: Module> Run<'_, '_, M> {
         self.log("epoch", &metrics, Some(seconds))?;
         let mut text: String =
             metrics.iter().map(|(n, v)| format!("{n} {}, ", short(*v))).collect();
-        text += &format!("lr {:.3e}, {seconds:.1} s, {rate:.0} samples/s", self.lr());
+        text += &format!("lr {:.3e}, {seconds:.1} s, {rate:.0} samples/s", self.last_lr());
         self.display.epoch(epoch, &text);
         self.state.last = metrics;
         self.state.running.clear();
@@ -416,7 +422,7 @@ impl<M: Module> Run<'_, '_, M> {
         metrics: &BTreeMap<String, f64>,
         seconds: Option<f64>,
     ) -> Result<()> {
-        let lr = self.lr();
+        let lr = self.last_lr();
         let Some(log) = &mut self.log else { return Ok(()) };
         let counters = &mut self.state.counters;
         let (epoch, step) = (counters.epoch, counters.step);

@@ -1,64 +1,52 @@
-//! A small run with everything that has state: dropout, a running mean, moments, accumulation, clipping, a schedule,
+//! A small run with everything that has state: dropout, batch norm, moments, accumulation, clipping, a schedule,
 //! two workers.
 
 use std::path::Path;
 
 use autograd::Var;
 use nn::{
-    Buffer, Context, Forward, Init, Module, ModuleExt, Param, Result,
+    Context, Forward, Module, ModuleExt, Result,
     data::{DataLoader, LoaderOptions, Order},
+    layers::{AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Dropout, MaxPool2d},
     optim::{AdamOptions, AdamW, Groups},
     schedule::Cosine,
     train::{Best, Clock, Outcome, StepOutput, TrainOptions, Trainer},
 };
 use serde_json::json;
-use tensor::{DType, Device, Shape, Stream, Tensor};
+use tensor::{DType, Device, Stream, Tensor};
 
-/// Inputs and hidden units.
-const I: usize = 24;
-const H: usize = 40;
+/// Side of the images.
+const SIDE: usize = 9;
 /// Samples and batch size: 7 batches an epoch, the last one short.
 const SAMPLES: usize = 52;
 const BATCH: usize = 8;
 /// 7 batches make 3 steps, the last of a single batch.
 pub(crate) const STEPS_PER_EPOCH: usize = 3;
 
-/// A matrix product of `x` by `weight`, as a broadcast product and a sum over `axis`.
-#[derive(Module)]
-pub(crate) struct Product {
-    weight: Param,
-    #[module(skip)]
-    axis: usize,
-}
-
-impl Product {
-    fn new(shape: [usize; 2], axis: usize) -> Self {
-        Product { weight: Param::new(shape, Init::fan_in_uniform(shape[axis - 1])), axis }
-    }
-}
-
-impl Forward for Product {
-    fn forward(&self, x: &Var, cx: &mut Context) -> Var {
-        let y = x * &cx.var(&self.weight);
-        let shape: Shape = y.shape().with_axis(self.axis, 1);
-        y.sum_to(shape)
-    }
-}
-
-/// Two layers; between them a square, a running mean taken off, and dropout.
+/// A convolution, a square, batch norm, pooling, dropout, and the mean of another convolution.
 #[derive(Module)]
 pub(crate) struct Net {
-    hidden: Product,
-    mean: Buffer,
-    output: Product,
+    stem: Conv2d,
+    norm: BatchNorm2d,
+    pool: MaxPool2d,
+    dropout: Dropout,
+    head: Conv2d,
+    mean: AdaptiveAvgPool2d,
 }
 
 impl Net {
     pub(crate) fn new() -> Self {
+        Self::with_channels(8)
+    }
+
+    pub(crate) fn with_channels(channels: usize) -> Self {
         let mut net = Net {
-            hidden: Product::new([I, H], 1),
-            mean: Buffer::new(Tensor::zeros([1, 1, H], DType::F32, Device::Cpu)),
-            output: Product::new([1, H], 2),
+            stem: Conv2d::new(2, channels, 3),
+            norm: BatchNorm2d::new(channels),
+            pool: MaxPool2d::new(2, 2),
+            dropout: Dropout::new(0.2),
+            head: Conv2d::new(channels, 1, 1),
+            mean: AdaptiveAvgPool2d::new([1, 1]),
         };
         net.initialize(5, DType::F32, Device::Cpu);
         net
@@ -67,27 +55,14 @@ impl Net {
 
 impl Forward for Net {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
-        let h = self.hidden.call(x, cx);
-        let mut h = &h * &h;
-        if cx.is_training() {
-            let n = h.dims()[0];
-            let batch_mean = h.value().sum_to([1, 1, H]).mul_scalar(1.0 / n as f64);
-            self.mean.set(&self.mean.get().mul_scalar(0.9) + &batch_mean.mul_scalar(0.1));
-            let kept = Tensor::bernoulli_mask(
-                0.8,
-                h.shape(),
-                DType::F32,
-                Device::Cpu,
-                &mut cx.next_stream(),
-            );
-            h = &h * &Var::constant(kept.mul_scalar(1.25));
-        }
-        h = &h + &Var::constant(self.mean.get().mul_scalar(-1.0));
-        self.output.call(&h, cx)
+        let y = self.stem.call(x, cx);
+        let y = self.norm.call(&(&y * &y), cx);
+        let y = self.dropout.call(&self.pool.call(&y, cx), cx);
+        self.mean.call(&self.head.call(&y, cx), cx)
     }
 }
 
-/// Inputs `[N, I, 1]` and targets `[N, 1, 1]`.
+/// Images `[N, 2, SIDE, SIDE]` of noise and its strength `[N, 1, 1, 1]`.
 pub(crate) struct Batch {
     x: Tensor,
     y: Tensor,
@@ -101,11 +76,11 @@ fn loader(order: Order) -> DataLoader<Vec<u64>, Batch> {
         let (mut xs, mut ys) = (Vec::new(), Vec::new());
         for sample in samples {
             let mut stream = Stream::new(1).derive_index(sample);
-            let x: Vec<f32> = (0..I).map(|_| stream.normal() as f32).collect();
-            ys.push(x[0] * x[1] + 0.5 * x[2]);
-            xs.extend(x);
+            let strength = 0.5 + stream.uniform();
+            xs.extend((0..2 * SIDE * SIDE).map(|_| (strength * stream.normal()) as f32));
+            ys.push(strength as f32);
         }
-        Ok(Batch { x: Tensor::new(&xs, [n, I, 1]), y: Tensor::new(&ys, [n, 1, 1]) })
+        Ok(Batch { x: Tensor::new(&xs, [n, 2, SIDE, SIDE]), y: Tensor::new(&ys, [n, 1, 1, 1]) })
     })
 }
 
