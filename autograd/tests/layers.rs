@@ -126,7 +126,7 @@ fn compare(what: &str, actual: &Tensor, expected: &Tensor, tolerance: f64) -> Re
     let (a, e) = (actual.to_f64_vec(), expected.to_f64_vec());
     let scale = e.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     let allowed = tolerance * if scale == 0.0 { 1.0 } else { scale };
-    let wrong = |i: &usize| !((a[*i] - e[*i]).abs() <= allowed);
+    let wrong = |i: &usize| (a[*i] - e[*i]).abs() > allowed || a[*i].is_nan();
     let count = (0..a.len()).filter(wrong).count();
     match (0..a.len()).find(wrong) {
         None => Ok(()),
@@ -172,8 +172,8 @@ fn check(golden: &Golden, dtype: DType, form: fn(&Tensor) -> Tensor) -> Result<(
 #[test]
 fn layers_are_pytorchs() {
     let channels_last = |t: &Tensor| if t.rank() == 4 { t.channels_last() } else { t.clone() };
-    let forms: [(&str, fn(&Tensor) -> Tensor); 2] =
-        [("row major", Tensor::clone), ("channels last", channels_last)];
+    type Form = fn(&Tensor) -> Tensor;
+    let forms: [(&str, Form); 2] = [("row major", Tensor::clone), ("channels last", channels_last)];
     let goldens = goldens();
     let mut failures = Vec::new();
     for golden in &goldens {

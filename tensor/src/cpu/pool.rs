@@ -75,7 +75,7 @@ fn max_row<T: Float>(
                 let i = (row * pool.stride[0] + a).wrapping_sub(pool.padding[0]);
                 let j = (j * pool.stride[1] + b).wrapping_sub(pool.padding[1]);
                 if i < h && j < w {
-                    window.push(((i * w + j) * c, T::from_f64((a * kw + b) as f64)));
+                    window.push(((i * w + j) * c, (a * kw + b) as u32));
                 }
             }
         }
@@ -94,12 +94,12 @@ fn max_lanes<T: Float, const B: usize>(
     out: &mut [T],
     cells: &mut [u8],
     image: &[T],
-    window: &[(usize, T)],
+    window: &[(usize, u32)],
     at: usize,
 ) {
     let (first, cell) = window[0];
     let mut best: [T; B] = lanes(image, first + at);
-    // The cell as a float of the same width, so that one comparison selects both.
+    // 32 bits like an f32, so that one comparison selects both.
     let mut best_cell = [cell; B];
     for &(offset, cell) in &window[1..] {
         let values: [T; B] = lanes(image, offset + at);
@@ -112,7 +112,7 @@ fn max_lanes<T: Float, const B: usize>(
     }
     out[at..at + B].copy_from_slice(&best);
     for (o, cell) in cells[at..at + B].iter_mut().zip(best_cell) {
-        *o = cell.to_f64() as u8;
+        *o = cell as u8;
     }
 }
 
