@@ -4,6 +4,16 @@
 //! when asked, noticing a loss that is no number, one line of metrics an epoch, never twice and never lost. What is
 //! learned is up to a closure that turns a batch into a loss.
 //!
+//! The log has a line for each epoch, and for every so-many-th step if asked (values of that step alone, no seconds):
+//!
+//! ```json
+//! {"kind":"epoch","epoch":0,"step":391,"lr":0.1,"metrics":{"loss":2.31,"top1":0.43},"seconds":61.2}
+//! ```
+//!
+//! `epoch` counts from 0, `step` the optimizer steps so far; `loss` and the other metrics of training are means over the
+//! epoch's samples (also of a resumed epoch), `seconds` what the last process spent on it. A metric that is not finite
+//! is null.
+//!
 //! ```
 //! use autograd::Var;
 //! use nn::{Context, Init, Module, ModuleExt, Param};
