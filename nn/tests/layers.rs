@@ -5,7 +5,7 @@ use nn::{
     Context, Forward, Module, ModuleExt,
     layers::{
         AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, BatchNormOptions, Dropout, Identity, LayerNorm,
-        MaxPool2d, ReflectionPad2d, ZeroPad2d,
+        LayerNorm2d, MaxPool2d, ReflectionPad2d, ZeroPad2d,
     },
 };
 use tensor::{DType, Device, Stream, Tensor};
@@ -206,4 +206,17 @@ fn layer_norm_normalizes_the_last_axes() {
         assert!(row.iter().sum::<f64>().abs() < 1e-12);
         assert!((row.iter().map(|v| v * v).sum::<f64>() - 6.0).abs() < 1e-9);
     }
+}
+
+#[test]
+fn layer_norm_of_images_normalizes_the_channels_of_each_pixel() {
+    let images = normal(&[2, 3, 4, 5]);
+    let mut norm = initialized(LayerNorm2d::with_eps(3, 1e-6));
+    let state = [("weight", [2.0, -1.0, 0.5]), ("bias", [0.0, 1.0, 2.0])];
+    let state = state.map(|(name, v)| (name.to_owned(), Tensor::new(&v, [3])));
+    norm.load_state_dict(state.to_vec()).expect("PyTorch's names");
+    let mut last = initialized(LayerNorm::with_eps([3], 1e-6));
+    last.load_state_dict(state.to_vec()).expect("the same names");
+    let pixels = eval(&last, &images.permute(&[0, 2, 3, 1]));
+    assert_close(&eval(&norm, &images).permute(&[0, 2, 3, 1]), &pixels.to_f64_vec());
 }

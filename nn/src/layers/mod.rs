@@ -12,7 +12,7 @@ mod shape;
 pub use conv::{Conv2d, Conv2dOptions, Effective, Parametrization};
 pub use dropout::Dropout;
 pub use linear::Linear;
-pub use norm::{BatchNorm2d, BatchNormOptions, LayerNorm};
+pub use norm::{BatchNorm2d, BatchNormOptions, LayerNorm, LayerNorm2d};
 pub use pad::{ReflectionPad2d, ZeroPad2d};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
 pub use sequential::Sequential;

@@ -1,4 +1,4 @@
-//! Normalization: [`BatchNorm2d`] and [`LayerNorm`].
+//! Normalization: [`BatchNorm2d`], [`LayerNorm`] and [`LayerNorm2d`].
 
 use autograd::{BatchStats, Var};
 use tensor::{DType, Device, Shape, Tensor};
@@ -134,5 +134,32 @@ impl Forward for LayerNorm {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
         let axes = self.weight.shape().rank();
         x.layer_norm(axes, Some(&cx.var(&self.weight)), Some(&cx.var(&self.bias)), self.eps)
+    }
+}
+
+/// Layer normalization of each pixel over its channels. Input and output `[N, C, H, W]`.
+///
+/// State and starting values as [`LayerNorm`] of shape `[C]`. Same as torchvision's `LayerNorm2d` (of ConvNeXt).
+#[derive(Module)]
+pub struct LayerNorm2d {
+    /// `[C]`.
+    pub weight: Param,
+    /// `[C]`.
+    pub bias: Param,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl LayerNorm2d {
+    /// For `channels` channels; `eps` is 1e-6 in ConvNeXt.
+    pub fn with_eps(channels: usize, eps: f64) -> Self {
+        let LayerNorm { weight, bias, eps } = LayerNorm::with_eps([channels], eps);
+        LayerNorm2d { weight, bias, eps }
+    }
+}
+
+impl Forward for LayerNorm2d {
+    fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+        x.layer_norm2d(Some(&cx.var(&self.weight)), Some(&cx.var(&self.bias)), self.eps)
     }
 }
