@@ -17,15 +17,15 @@
 //!
 //! impl Forward for Net {
 //!     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
-//!         let y = self.conv.call(x, cx);
-//!         self.fc.call(&y, cx)
+//!         let y = self.conv.call(x, cx).relu();
+//!         self.fc.call(&y.flatten(1), cx)
 //!     }
 //! }
 //!
-//! let mut net = Net { conv: Conv2d::new(3, 8, 3), fc: Linear::new(30, 10) };
+//! let mut net = Net { conv: Conv2d::new(3, 8, 3), fc: Linear::new(8 * 30 * 30, 10) };
 //! net.initialize(0, DType::F32, Device::Cpu);
 //! let x = Var::constant(Tensor::zeros([2, 3, 32, 32], DType::F32, Device::Cpu));
-//! assert_eq!(net.call(&x, &mut Context::eval()).dims(), [2, 8, 30, 10]);
+//! assert_eq!(net.call(&x, &mut Context::eval()).dims(), [2, 10]);
 //! let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
 //! assert_eq!(names, ["conv.weight", "conv.bias", "fc.weight", "fc.bias"]);
 //! ```

@@ -33,3 +33,41 @@ pub fn cross_entropy(
 pub fn soft_cross_entropy(logits: &Var, probabilities: &Tensor, reduction: Reduction) -> Var {
     logits.soft_cross_entropy(probabilities, reduction)
 }
+
+/// `(x - target)²`, element by element. Same as `torch.nn.functional.mse_loss`.
+///
+/// # Panics
+/// If the shapes differ: PyTorch would broadcast, which is never what one meant.
+#[track_caller]
+pub fn mse(x: &Var, target: &Tensor, reduction: Reduction) -> Var {
+    let d = difference("mse", x, target);
+    reduce(&d.square(), reduction)
+}
+
+/// `|x - target|`, element by element. Same as `torch.nn.functional.l1_loss`.
+///
+/// # Panics
+/// As [`mse`].
+#[track_caller]
+pub fn l1(x: &Var, target: &Tensor, reduction: Reduction) -> Var {
+    reduce(&difference("l1", x, target).abs(), reduction)
+}
+
+#[track_caller]
+fn difference(op: &str, x: &Var, target: &Tensor) -> Var {
+    assert!(
+        x.shape() == target.shape(),
+        "{op}: target {} does not have the shape {} of the output",
+        target.shape(),
+        x.shape()
+    );
+    x - &Var::constant(target.clone())
+}
+
+fn reduce(losses: &Var, reduction: Reduction) -> Var {
+    match reduction {
+        Reduction::Mean => losses.mean(),
+        Reduction::Sum => losses.sum(),
+        Reduction::None => losses.clone(),
+    }
+}

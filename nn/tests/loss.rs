@@ -1,7 +1,7 @@
 //! Losses against PyTorch and timm, with their gradients.
 
 use autograd::Var;
-use nn::loss::{Reduction, cross_entropy, soft_cross_entropy};
+use nn::loss::{Reduction, cross_entropy, l1, mse, soft_cross_entropy};
 use tensor::{DType, Device, Stream, Tensor};
 
 // torch 2.15 and timm 1.0, in f64; where a loss is one number the gradients are those of UP times it.
@@ -101,4 +101,24 @@ fn cells_of_a_map_are_samples_of_their_own() {
     let flat =
         cross_entropy(&Var::constant(rows), &Tensor::new(&digits, [30]), 0.1, Reduction::Mean);
     assert_close(map.value(), &[flat.value().item()]);
+}
+
+#[test]
+fn squared_and_absolute_differences() {
+    let x = Var::leaf(Tensor::new(&[1.0, -2.0, 4.0], [3]));
+    let target = Tensor::new(&[0.0, 1.0, 5.0], [3]);
+    let squared = mse(&x, &target, Reduction::Mean);
+    assert_close(squared.value(), &[11.0 / 3.0]);
+    assert_close(squared.backward().wrt(&x), &[2.0 / 3.0, -2.0, -2.0 / 3.0]);
+    let absolute = l1(&x, &target, Reduction::Sum);
+    assert_close(absolute.value(), &[5.0]);
+    assert_close(absolute.backward().wrt(&x), &[1.0, -1.0, -1.0]);
+    assert_close(mse(&x, &target, Reduction::None).value(), &[1.0, 9.0, 1.0]);
+}
+
+#[test]
+#[should_panic(expected = "mse: target [3, 1] does not have the shape [3] of the output")]
+fn targets_do_not_broadcast() {
+    let x = Var::constant(Tensor::new(&[1.0, -2.0, 4.0], [3]));
+    mse(&x, &Tensor::zeros([3, 1], DType::F64, Device::Cpu), Reduction::Mean);
 }

@@ -1,5 +1,6 @@
 //! Layers: one file a family, names and defaults as in `torch.nn`.
 
+mod activation;
 mod conv;
 mod dropout;
 mod linear;
@@ -9,6 +10,7 @@ mod pool;
 mod sequential;
 mod shape;
 
+pub use activation::{ELU, GELU, ReLU, Sigmoid, Softplus, Tanh};
 pub use conv::{Conv2d, Conv2dOptions, Effective, Parametrization};
 pub use dropout::Dropout;
 pub use linear::Linear;
@@ -16,4 +18,4 @@ pub use norm::{BatchNorm2d, BatchNormOptions, LayerNorm, LayerNorm2d};
 pub use pad::{ReflectionPad2d, ZeroPad2d};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
 pub use sequential::Sequential;
-pub use shape::Identity;
+pub use shape::{Flatten, Identity};

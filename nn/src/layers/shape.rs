@@ -13,3 +13,13 @@ impl Forward for Identity {
         x.clone()
     }
 }
+
+/// Joins all axes but the first: `[N, …]` to `[N, …·…]`. Same as `torch.nn.Flatten()`.
+#[derive(Clone, Copy, Debug, Default, Module)]
+pub struct Flatten;
+
+impl Forward for Flatten {
+    fn forward(&self, x: &Var, _cx: &mut Context) -> Var {
+        x.flatten(1)
+    }
+}
