@@ -13,7 +13,7 @@ use tensor::{DType, Tensor};
 
 use super::{
     compare::{Difference, Rule, compare},
-    manifest::{Case, Goldens},
+    manifest::{Case, Goldens, Manifest},
 };
 
 /// How the cases of one operation are run.
@@ -88,6 +88,16 @@ impl<'a> Run<'a> {
         &self.case.op
     }
 
+    /// The last part of the case's name.
+    fn name(&self) -> &'a str {
+        self.case.name.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The head of the manifest.
+    fn manifest(&self) -> &'a Manifest {
+        self.goldens.manifest()
+    }
+
     /// The roles that begin with `prefix`.
     fn roles(&self, prefix: &str) -> impl Iterator<Item = &'a str> {
         let roles = self.case.tensors.keys().map(String::as_str);
@@ -112,6 +122,11 @@ impl<'a> Run<'a> {
         Ok(self.goldens.tensor(self.case, entry))
     }
 
+    /// Counts `leaf`, a layer's parameter that has taken the value of `in.<name>`, as that input.
+    fn leaf(&self, name: &str, leaf: &Var) {
+        self.leaves.borrow_mut().push((name.to_owned(), leaf.clone()));
+    }
+
     /// Input `in.<name>`: a leaf if the case has `grad.<name>`, else a constant.
     fn var(&self, name: &str) -> Result<Var> {
         let value = self.tensor(&format!("in.{name}"))?;
@@ -119,7 +134,7 @@ impl<'a> Run<'a> {
             return Ok(Var::constant(value));
         }
         let leaf = Var::leaf(value);
-        self.leaves.borrow_mut().push((name.to_owned(), leaf.clone()));
+        self.leaf(name, &leaf);
         Ok(leaf)
     }
 
