@@ -16,6 +16,7 @@ const fn ops(op: &'static str, run: fn(&Run) -> Result<()>) -> Runner {
 
 pub(super) const RUNNERS: &[Runner] = &[
     ops("conv2d", conv2d),
+    ops("conv_transpose2d", conv_transpose2d),
     ops("linear", linear),
     ops("max_pool2d", |run| pool(run, |x, pool, _| x.max_pool2d(pool))),
     ops("avg_pool2d", |run| pool(run, Var::avg_pool2d)),
@@ -38,6 +39,22 @@ fn conv2d(run: &Run) -> Result<()> {
     };
     let (x, weight, bias) = (run.var("x")?, run.var("weight")?, run.optional_var("bias")?);
     run.output("y", x.conv2d(&weight, bias.as_ref(), &options));
+    Ok(())
+}
+
+/// The gradient of a convolution's input, for the smallest input that `output_padding` allows.
+fn conv_transpose2d(run: &Run) -> Result<()> {
+    let (x, weight, bias) = (run.var("x")?, run.var("weight")?, run.var("bias")?);
+    let (stride, padding): ([usize; 2], [usize; 2]) = (run.attr("stride")?, run.attr("padding")?);
+    let (groups, extra) = (run.attr("groups")?, run.attr::<[usize; 2]>("output_padding")?);
+    let options = Conv2dOptions { stride, padding, groups, ..Default::default() };
+    let [n, _, h, w] = x.value().dims_of();
+    let [_, per_group, kh, kw] = weight.value().dims_of();
+    let size =
+        |i: usize, len: usize, k: usize| (len - 1) * stride[i] + k + extra[i] - 2 * padding[i];
+    let shape = [n, per_group * groups, size(0, h, kh), size(1, w, kw)];
+    let y = x.conv2d_input_grad(&weight, shape, &options);
+    run.output("y", &y + &bias.reshape([shape[1], 1, 1]));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! What runs each operation: one file a family, in it a list of [`Runner`]s.
 
+mod arrays;
+mod elementwise;
 mod layers;
 mod optim;
 mod stats;
@@ -13,7 +15,7 @@ use tensor::{DType, Tensor};
 
 use super::{
     compare::{Difference, Rule, compare},
-    manifest::{Case, Goldens, Manifest},
+    manifest::{Case, Goldens},
 };
 
 /// How the cases of one operation are run.
@@ -27,7 +29,8 @@ pub(super) struct Runner {
 }
 
 /// All runners. A case without one is not supported.
-const RUNNERS: &[&[Runner]] = &[layers::RUNNERS, optim::RUNNERS, stats::RUNNERS];
+const RUNNERS: &[&[Runner]] =
+    &[elementwise::RUNNERS, arrays::RUNNERS, layers::RUNNERS, optim::RUNNERS, stats::RUNNERS];
 
 /// The runner of a case, if its operation is supported.
 pub(super) fn runner(case: &Case) -> Option<Runner> {
@@ -86,16 +89,6 @@ impl<'a> Run<'a> {
     /// The operation, for runners of several.
     fn op(&self) -> &str {
         &self.case.op
-    }
-
-    /// The last part of the case's name.
-    fn name(&self) -> &'a str {
-        self.case.name.rsplit('/').next().unwrap_or_default()
-    }
-
-    /// The head of the manifest.
-    fn manifest(&self) -> &'a Manifest {
-        self.goldens.manifest()
     }
 
     /// The roles that begin with `prefix`.
