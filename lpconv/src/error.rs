@@ -17,6 +17,15 @@ pub enum Error {
         expected: &'static str,
     },
 
+    /// A layer to be converted has a mask already.
+    #[error(
+        "layer \"{layer}\" has an Lp-mask already; set `again` to enlarge and mask it once more"
+    )]
+    AlreadyConverted {
+        /// The layer's place in the model.
+        layer: String,
+    },
+
     /// A matrix `C` has no inverse to working precision.
     #[error("C = {c:?} is singular: its mask would be infinitely long")]
     Singular {

@@ -54,17 +54,26 @@
 //! ```
 
 mod conformation;
+mod conv;
+mod convert;
 mod error;
 pub mod fit;
+pub mod mask;
 mod mpnd;
 
 pub use conformation::{Conformation, Svd2};
+pub use conv::LpConv2d;
+pub use convert::{
+    ConvertConfig, Converted, KernelSize, Surround, clamp_p, convert, convert_where, for_each_mask,
+    for_each_mask_mut,
+};
 pub use error::Error;
 pub use fit::{
     AdamConfig, AdamFit, AdamStep, FitStatus, Histogram, LeastSquaresFit, LikelihoodConfig,
     LikelihoodFit, Samples, StandardErrors, fit_adam, fit_kurtosis, fit_least_squares,
     fit_likelihood, p_of_kurtosis,
 };
+pub use mask::{LpMask, MaskConfig, Offset};
 pub use mpnd::{
     Mpnd, lp_mask, lp_mask_area, lp_mask_value, marginal_kurtosis, marginal_variance,
     unit_variance_sigma,
