@@ -2,5 +2,6 @@
 
 pub mod datasets;
 mod error;
+pub mod models;
 
 pub use error::Error;
