@@ -3,5 +3,11 @@
 //! [`report`] is the presentation layer; it knows nothing of experiments or tensors. [`verify`] compares the workspace with
 //! the software the paper was made with.
 
+pub mod ci;
+pub mod cli;
+pub mod experiments;
+pub mod failure;
 pub mod report;
+pub mod results;
+pub mod settings;
 pub mod verify;

@@ -1,3 +1,5 @@
-//! Runs the experiments.
+//! `cargo xtask`: see [`xtask::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    xtask::cli::main()
+}

@@ -1,0 +1,133 @@
+//! The command line: words first, meaning in the modules that are called.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    ci,
+    experiments::{self, Request, ScaleName},
+    failure::Failure,
+    verify::VerifyArgs,
+};
+
+/// Runs, checks and reports the experiments of the Lp-convolution paper (ICLR 2025).
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run experiments and write their reports (all that need no download, if none is named)
+    Reproduce(ReproduceArgs),
+    /// Show the experiments, the data they need and what has been run
+    List(ListArgs),
+    /// Write the reports again from the results that are there, without running anything
+    Report(ReportArgs),
+    /// Check the library against values from PyTorch and SciPy, and every gradient numerically
+    Verify(VerifyArgs),
+    /// Check the rules of the repository: which crate may use which
+    Ci,
+}
+
+#[derive(Args, Debug)]
+struct ReproduceArgs {
+    /// Experiments by name (see `cargo xtask list`); none: all that need no download
+    experiments: Vec<String>,
+    /// How large: demo (minutes), small (about an hour), paper (the paper's own recipe)
+    #[arg(long, value_enum, default_value_t = ScaleName::Demo)]
+    scale: ScaleName,
+    /// Only this condition; may be given several times
+    #[arg(long = "condition", value_name = "NAME")]
+    conditions: Vec<String>,
+    /// Only this seed; may be given several times (default: the seeds of the scale)
+    #[arg(long = "seed", value_name = "N")]
+    seeds: Vec<u64>,
+    /// Override a value of the recipe; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Data to use in place of the built-in set (sudoku: the 1M-puzzle CSV, plain or gzip)
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Say what would be run, and run nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Threads to compute with (default: all cores); results do not depend on it
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Save a training run at least every so many seconds: what a kill costs at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    save_every: f64,
+    /// No progress on the terminal
+    #[arg(long, short)]
+    quiet: bool,
+    /// Where results and reports go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    results: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct ListArgs {
+    /// Where results are
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    results: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct ReportArgs {
+    /// Experiments by name; none: all that have results
+    experiments: Vec<String>,
+    /// Where results are
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    results: PathBuf,
+}
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Reproduce(args) => reproduce(args),
+        Command::List(args) => experiments::list(&args.results),
+        Command::Report(args) => experiments::report(&args.experiments, &args.results),
+        Command::Verify(args) => crate::verify::run(&args).map_err(Failure::Run),
+        Command::Ci => ci::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn reproduce(args: ReproduceArgs) -> Result<(), Failure> {
+    if let Some(n) = args.threads {
+        if n == 0 {
+            return Err(Failure::Usage("--threads 0: expected at least 1".into()));
+        }
+        rayon::ThreadPoolBuilder::new().num_threads(n).build_global()?;
+    }
+    if !(args.save_every > 0.0) {
+        return Err(Failure::Usage(format!(
+            "--save-every {}: expected a positive number of seconds",
+            args.save_every
+        )));
+    }
+    let request = Request {
+        scale: args.scale,
+        conditions: args.conditions,
+        seeds: args.seeds,
+        set: args.set,
+        data: args.data,
+        dry_run: args.dry_run,
+        quiet: args.quiet,
+        save_every: args.save_every,
+        results: args.results,
+        named: !args.experiments.is_empty(),
+    };
+    experiments::reproduce(&args.experiments, &request)
+}

@@ -1,0 +1,290 @@
+//! The experiments of the paper: one module each, all in one list.
+//!
+//! An [`Experiment`] says what it asks, what data it needs, how it is run and how its report is written from the results
+//! folder. To add one: a module here and a line in [`EXPERIMENTS`].
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+
+use crate::{
+    failure::{Failure, Outcome, nearest},
+    report::{RunInfo, Scale},
+    results::{Results, TrialFolder},
+    settings,
+};
+
+mod shapes;
+mod sudoku;
+
+/// How large an experiment is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ScaleName {
+    /// Minutes on two cores.
+    #[default]
+    Demo,
+    /// About an hour on two cores.
+    Small,
+    /// The paper's own recipe.
+    Paper,
+}
+
+impl ScaleName {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ScaleName::Demo => "demo",
+            ScaleName::Small => "small",
+            ScaleName::Paper => "paper",
+        }
+    }
+
+    /// As reports judge it.
+    pub fn scale(self) -> Scale {
+        match self {
+            ScaleName::Demo => Scale::Demo,
+            ScaleName::Small => Scale::Small,
+            ScaleName::Paper => Scale::Paper,
+        }
+    }
+
+    /// The scale of a folder's label (`demo-epochs=8` is a demo).
+    pub fn of_label(label: &str) -> ScaleName {
+        match label.split('-').next() {
+            Some("paper") => ScaleName::Paper,
+            Some("small") => ScaleName::Small,
+            _ => ScaleName::Demo,
+        }
+    }
+}
+
+/// What the command line asks of an experiment.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// How large.
+    pub scale: ScaleName,
+    /// Only these conditions; empty: all.
+    pub conditions: Vec<String>,
+    /// Only these seeds; empty: those of the scale.
+    pub seeds: Vec<u64>,
+    /// `key=value` overrides of the recipe.
+    pub set: Vec<String>,
+    /// Data in place of the built-in set.
+    pub data: Option<PathBuf>,
+    /// Print the trials and run nothing.
+    pub dry_run: bool,
+    /// No progress.
+    pub quiet: bool,
+    /// Seconds between checkpoints within an epoch.
+    pub save_every: f64,
+    /// The results folder.
+    pub results: PathBuf,
+    /// Whether experiments were named; if not, an option that means one of them is no mistake for the others.
+    pub named: bool,
+}
+
+/// What an experiment runs in.
+#[derive(Debug)]
+pub struct Session<'a> {
+    /// What was asked.
+    pub request: &'a Request,
+    /// The experiment's folder for this label.
+    pub folder: PathBuf,
+    /// Set when Ctrl-C or SIGTERM came: save and stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Session<'_> {
+    /// An error if the program was asked to stop.
+    ///
+    /// # Errors
+    /// [`Failure::Interrupted`].
+    pub fn check_stop(&self) -> Outcome {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted(
+                "everything is saved; the same command goes on from here".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// One experiment.
+pub struct Experiment {
+    /// Its name on the command line and in `results/`.
+    pub name: &'static str,
+    /// What of the paper it reproduces.
+    pub paper: &'static str,
+    /// The data it needs, in words.
+    pub data: &'static str,
+    /// How long the demo takes on two cores, in words.
+    pub demo: &'static str,
+    /// Checks the request before anything runs, and says which trials it means.
+    trials: fn(&Request) -> Outcome<Vec<String>>,
+    /// Runs what is not done yet.
+    run: fn(&Session) -> Outcome,
+    /// Writes the report of a folder of results; returns the page.
+    report: fn(&Path, ScaleName) -> anyhow::Result<PathBuf>,
+}
+
+/// All experiments, in the order in which `reproduce` runs them.
+pub const EXPERIMENTS: &[Experiment] = &[shapes::EXPERIMENT, sudoku::EXPERIMENT];
+
+fn find(name: &str) -> Outcome<&'static Experiment> {
+    EXPERIMENTS.iter().find(|e| e.name == name).ok_or_else(|| {
+        let names: Vec<&str> = EXPERIMENTS.iter().map(|e| e.name).collect();
+        let hint = match nearest(name, names.iter().copied()) {
+            Some(near) => format!("; did you mean \"{near}\"?"),
+            None => String::new(),
+        };
+        Failure::Usage(format!(
+            "there is no experiment \"{name}\"{hint} Known: {}",
+            names.join(", ")
+        ))
+    })
+}
+
+fn chosen(names: &[String]) -> Outcome<Vec<&'static Experiment>> {
+    if names.is_empty() {
+        return Ok(EXPERIMENTS.iter().collect());
+    }
+    names.iter().map(|name| find(name)).collect()
+}
+
+/// `cargo xtask reproduce`.
+///
+/// # Errors
+/// For what is not known, what fails on the way, and when stopped.
+pub fn reproduce(names: &[String], request: &Request) -> Outcome {
+    let experiments = chosen(names)?;
+    if names.is_empty() && !(request.set.is_empty() && request.conditions.is_empty()) {
+        return Err(Failure::Usage(
+            "--set and --condition belong to one experiment: name it (see cargo xtask list)".into(),
+        ));
+    }
+    // Every request is checked before the first experiment runs: a typing error shows at once, not after an hour.
+    let mut plans = Vec::new();
+    for experiment in &experiments {
+        plans.push((experiment, (experiment.trials)(request)?));
+    }
+    let label = settings::label(request.scale.name(), &request.set);
+    if request.dry_run {
+        for (experiment, trials) in plans {
+            let folder = request.results.join(experiment.name).join(&label);
+            for trial in trials {
+                let done = TrialFolder::new(&folder, &trial).is_done();
+                println!(
+                    "{}\t{label}\t{trial}\t{}",
+                    experiment.name,
+                    if done { "done" } else { "to run" }
+                );
+            }
+        }
+        return Ok(());
+    }
+    let results = Results::open(&request.results)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed))
+        .context("listening for Ctrl-C")?;
+    for experiment in experiments {
+        let folder = results.folder(experiment.name, &label);
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("creating {}", folder.display()))?;
+        let session = Session { request, folder: folder.clone(), stop: stop.clone() };
+        (experiment.run)(&session)?;
+        let page = (experiment.report)(&folder, request.scale)?;
+        println!("{}: report written to {}", experiment.name, page.display());
+    }
+    Ok(())
+}
+
+/// `cargo xtask list`.
+///
+/// # Errors
+/// If the results folder is of another version.
+pub fn list(results: &Path) -> Outcome {
+    let opened = if results.exists() { Some(Results::open(results)?) } else { None };
+    for e in EXPERIMENTS {
+        println!("{}", e.name);
+        println!("  paper  {}", e.paper);
+        println!("  data   {}", e.data);
+        println!("  demo   {}", e.demo);
+        let labels = opened.as_ref().map(|r| r.labels(e.name)).unwrap_or_default();
+        if labels.is_empty() {
+            println!("  run    not yet: cargo xtask reproduce {}", e.name);
+        }
+        for label in labels {
+            let folder = results.join(e.name).join(&label);
+            let trials = TrialFolder::all(&folder);
+            let done = trials.iter().filter(|(_, t)| t.is_done()).count();
+            let report = folder.join("index.html");
+            let report =
+                if report.exists() { report.display().to_string() } else { "no report yet".into() };
+            match trials.len() {
+                0 => println!("  run    {label}: {report}"),
+                n => println!("  run    {label}: {done} of {n} started trials done; {report}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `cargo xtask report`.
+///
+/// # Errors
+/// If an experiment is not known, results are damaged, or a report cannot be written.
+pub fn report(names: &[String], results: &Path) -> Outcome {
+    let experiments = chosen(names)?;
+    if !results.exists() {
+        return Err(Failure::Usage(format!(
+            "{}: there are no results yet; run cargo xtask reproduce first",
+            results.display()
+        )));
+    }
+    let opened = Results::open(results)?;
+    for experiment in experiments {
+        for label in opened.labels(experiment.name) {
+            let folder = opened.folder(experiment.name, &label);
+            let page = (experiment.report)(&folder, ScaleName::of_label(&label))?;
+            println!("{}: report written to {}", experiment.name, page.display());
+        }
+    }
+    Ok(())
+}
+
+/// How a report's numbers came about.
+fn run_info(
+    experiment: &str,
+    recipe: &[(String, String)],
+    seeds: &[u64],
+    duration: Duration,
+) -> RunInfo {
+    RunInfo {
+        command: format!("cargo xtask reproduce {experiment}"),
+        recipe: recipe.to_vec(),
+        seeds: seeds.to_vec(),
+        duration,
+        versions: vec![("xtask".into(), env!("CARGO_PKG_VERSION").into())],
+        machine: machine(),
+    }
+}
+
+/// Processor and cores of this machine.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let processor = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|l| l.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    let processor = processor.unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    format!("{processor}, {cores} cores, {}", std::env::consts::OS)
+}

@@ -1,0 +1,241 @@
+//! What a Sudoku trial is: its condition and its recipe.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use lpconv::{ConvertConfig, MaskConfig, Surround};
+use serde::{Deserialize, Serialize};
+
+use crate::experiments::{Request, ScaleName};
+
+/// One of the paper's conditions (section 0 of the specification).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Condition {
+    /// 3x3 kernels.
+    Base,
+    /// 7x7 kernels without a mask.
+    Large,
+    /// 7x7 kernels with trained masks that start from p.
+    Lp(f64),
+    /// 7x7 kernels with masks that stay as they start: at p = 256 exactly the old window.
+    LpFrozen(f64),
+}
+
+/// The five conditions of Fig 4.
+pub(super) const CONDITIONS: [Condition; 5] = [
+    Condition::Base,
+    Condition::Large,
+    Condition::LpFrozen(256.0),
+    Condition::Lp(2.0),
+    Condition::Lp(16.0),
+];
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::Base => f.write_str("base"),
+            Condition::Large => f.write_str("large"),
+            Condition::Lp(p) => write!(f, "lp{p}"),
+            Condition::LpFrozen(p) => write!(f, "lpf{p}"),
+        }
+    }
+}
+
+impl FromStr for Condition {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let p = |text: &str| text.parse::<f64>().ok().filter(|p| *p > 0.0 && p.is_finite());
+        let frozen = s.strip_prefix("lpf").and_then(p).map(Condition::LpFrozen);
+        let trained = || s.strip_prefix("lp").and_then(p).map(Condition::Lp);
+        match s {
+            "base" => Ok(Condition::Base),
+            "large" => Ok(Condition::Large),
+            _ => frozen.or_else(trained).ok_or_else(|| {
+                format!(
+                    "there is no condition \"{s}\"; expected base, large, lpP (trained masks from p = P, \
+                     such as lp2) or lpfP (frozen masks, such as lpf256)"
+                )
+            }),
+        }
+    }
+}
+
+impl Condition {
+    /// How the base model is converted; `None` for base itself.
+    pub(super) fn conversion(self, seed: u64, surround: Surround) -> Option<ConvertConfig> {
+        let mask = match self {
+            Condition::Base => return None,
+            Condition::Large => None,
+            Condition::Lp(p) => Some(MaskConfig::trained(p)),
+            Condition::LpFrozen(p) => Some(MaskConfig::frozen(p)),
+        };
+        Some(ConvertConfig { mask, surround, seed, ..ConvertConfig::lp(2.0) })
+    }
+
+    /// Whether p is trained, and therefore clamped.
+    pub(super) fn trains_p(self) -> bool {
+        matches!(self, Condition::Lp(_))
+    }
+}
+
+/// Everything a trial depends on beside its condition and seed; every field can be set from the command line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Recipe {
+    /// Blocks of the net.
+    pub(super) blocks: usize,
+    /// Channels of each block.
+    pub(super) channels: usize,
+    /// Passes over the training puzzles.
+    pub(super) epochs: usize,
+    /// Puzzles of a batch.
+    pub(super) batch: usize,
+    /// Adam's learning rate, constant.
+    pub(super) lr: f64,
+    /// Training puzzles.
+    pub(super) train: usize,
+    /// Test puzzles.
+    pub(super) test: usize,
+    /// Where puzzles come from: `embedded`, `generated` or `file` (--data).
+    pub(super) source: String,
+    /// Blanks are filled from the solution until a puzzle has between `givens_min` and `givens_max` givens; 0 leaves
+    /// puzzles as they are.
+    pub(super) givens_min: usize,
+    /// See `givens_min`.
+    pub(super) givens_max: usize,
+    /// Seed of the split into training and test puzzles, and of generated puzzles.
+    pub(super) split_seed: u64,
+    /// Trained exponents are kept at or above this.
+    pub(super) p_min: f64,
+    /// What stands around transferred weights: `random` or `zero`.
+    pub(super) surround: String,
+    /// Test puzzles on which ablations are measured.
+    pub(super) ablation_puzzles: usize,
+    /// Step of the half-window of ablated angles, degrees.
+    pub(super) ablation_step_deg: usize,
+}
+
+impl Recipe {
+    /// The recipe of a scale.
+    pub(super) fn of(scale: ScaleName, data: Option<&PathBuf>) -> Self {
+        let paper = Recipe {
+            blocks: 10,
+            channels: 256,
+            epochs: 20,
+            batch: 100,
+            lr: 1e-4,
+            train: 800_000,
+            test: 200_000,
+            source: "file".into(),
+            givens_min: 0,
+            givens_max: 0,
+            split_seed: 42,
+            p_min: 2.0,
+            surround: "random".into(),
+            ablation_puzzles: 200_000,
+            ablation_step_deg: 5,
+        };
+        let source = if data.is_some() { "file" } else { "embedded" };
+        match scale {
+            ScaleName::Paper => paper,
+            // Section E9 of the specification, "small run": easier puzzles, since a small net cannot solve hard ones.
+            ScaleName::Small => Recipe {
+                blocks: 6,
+                channels: 64,
+                epochs: 10,
+                lr: 1e-3,
+                train: 10_000,
+                test: 2_000,
+                source: source.into(),
+                givens_min: 45,
+                givens_max: 55,
+                ablation_puzzles: 2_000,
+                ..paper
+            },
+            ScaleName::Demo => Recipe {
+                blocks: 5,
+                channels: 48,
+                epochs: 8,
+                lr: 2e-3,
+                train: 4_000,
+                test: 1_000,
+                source: source.into(),
+                givens_min: 45,
+                givens_max: 55,
+                ablation_puzzles: 250,
+                ablation_step_deg: 15,
+                ..paper
+            },
+        }
+    }
+
+    /// The surround as `lpconv` knows it.
+    pub(super) fn surround(&self) -> Result<Surround, String> {
+        match self.surround.as_str() {
+            "random" => Ok(Surround::Random),
+            "zero" => Ok(Surround::Zero),
+            other => Err(format!("surround = \"{other}\": expected random or zero")),
+        }
+    }
+
+    /// What is impossible about the recipe, if anything.
+    pub(super) fn check(&self, request: &Request) -> Result<(), String> {
+        let positive = [
+            ("blocks", self.blocks),
+            ("channels", self.channels),
+            ("epochs", self.epochs),
+            ("batch", self.batch),
+            ("train", self.train),
+            ("test", self.test),
+            ("ablation_step_deg", self.ablation_step_deg),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
+            return Err(format!("{name} = 0: expected at least 1"));
+        }
+        if self.lr <= 0.0 {
+            return Err(format!("lr = {}: expected a positive number", self.lr));
+        }
+        if self.p_min <= 0.0 {
+            return Err(format!("p_min = {}: expected a positive number", self.p_min));
+        }
+        if self.givens_min > self.givens_max || self.givens_max > 81 {
+            return Err(format!(
+                "givens_min = {} and givens_max = {}: expected a range within 0..=81",
+                self.givens_min, self.givens_max
+            ));
+        }
+        self.surround()?;
+        match (self.source.as_str(), &request.data) {
+            ("embedded" | "generated", None) | ("file", Some(_)) => Ok(()),
+            ("file", None) => Err(
+                "this recipe trains on the 1M-puzzle set: get sudoku.csv from \
+                 kaggle.com/datasets/bryanpark/sudoku and give it with --data FILE, or choose another source \
+                 with --set source=generated"
+                    .into(),
+            ),
+            ("embedded" | "generated", Some(path)) => Err(format!(
+                "--data {} and source = \"{}\" contradict each other: leave one out",
+                path.display(),
+                self.source
+            )),
+            (other, _) => {
+                Err(format!("source = \"{other}\": expected embedded, generated or file"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_are_read_as_they_are_written() {
+        for c in CONDITIONS {
+            assert_eq!(c.to_string().parse(), Ok(c));
+        }
+        assert_eq!("lp3.5".parse(), Ok(Condition::Lp(3.5)));
+        for bad in ["lp", "lp-2", "lpf0", "lpinf", "Base", ""] {
+            assert!(bad.parse::<Condition>().unwrap_err().contains("expected base"), "{bad}");
+        }
+    }
+}

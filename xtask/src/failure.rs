@@ -1,0 +1,83 @@
+//! How the program ends when something is wrong: one sentence and an exit code.
+
+use std::fmt;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line asks for something that does not exist or cannot be: exit code 2.
+    Usage(String),
+    /// Something went wrong on the way: exit code 1.
+    Run(anyhow::Error),
+    /// Stopped by Ctrl-C or SIGTERM after saving where it was: exit code 130, which job systems read as "run me again".
+    Interrupted(String),
+}
+
+/// The result of a command.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// The process's exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) => 2,
+            Failure::Run(_) => 1,
+            Failure::Interrupted(_) => 130,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(message) => write!(f, "error: {message}"),
+            // The whole chain on one line: `reading x: no such file`.
+            Failure::Run(error) => write!(f, "error: {error:#}"),
+            Failure::Interrupted(message) => write!(f, "interrupted: {message}"),
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Run(error.into())
+    }
+}
+
+/// The known word nearest to a mistyped one, if any is near.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|k| (edit_distance(word, k), k))
+        .filter(|(d, k)| *d <= (k.len() / 3).max(1))
+        .min()
+        .map(|(_, k)| k)
+}
+
+/// Levenshtein's distance.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words_are_suggested_and_far_ones_are_not() {
+        assert_eq!(nearest("sudko", ["sudoku", "shapes"]), Some("sudoku"));
+        assert_eq!(nearest("epoch", ["epochs", "channels"]), Some("epochs"));
+        assert_eq!(nearest("imagenet", ["sudoku", "shapes"]), None);
+    }
+}
