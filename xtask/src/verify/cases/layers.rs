@@ -1,8 +1,12 @@
 //! What layers are made of: convolution, linear, pooling, padding, normalization, softmax and losses.
 
 use anyhow::{Result, bail, ensure};
-use autograd::{BatchStats, Reduction, Var};
-use tensor::{Conv2dOptions, Pool2d, Tensor};
+use autograd::{Reduction, Var};
+use nn::{
+    Context, Forward, ModuleExt,
+    layers::{BatchNorm2d, BatchNormOptions},
+};
+use tensor::{Conv2dOptions, Device, Pool2d, Stream, Tensor};
 
 use super::{Run, Runner};
 
@@ -12,6 +16,7 @@ const fn ops(op: &'static str, run: fn(&Run) -> Result<()>) -> Runner {
 
 pub(super) const RUNNERS: &[Runner] = &[
     ops("conv2d", conv2d),
+    ops("conv_transpose2d", conv_transpose2d),
     ops("linear", linear),
     ops("max_pool2d", |run| pool(run, |x, pool, _| x.max_pool2d(pool))),
     ops("avg_pool2d", |run| pool(run, Var::avg_pool2d)),
@@ -34,6 +39,22 @@ fn conv2d(run: &Run) -> Result<()> {
     };
     let (x, weight, bias) = (run.var("x")?, run.var("weight")?, run.optional_var("bias")?);
     run.output("y", x.conv2d(&weight, bias.as_ref(), &options));
+    Ok(())
+}
+
+/// The gradient of a convolution's input, for the smallest input that `output_padding` allows.
+fn conv_transpose2d(run: &Run) -> Result<()> {
+    let (x, weight, bias) = (run.var("x")?, run.var("weight")?, run.var("bias")?);
+    let (stride, padding): ([usize; 2], [usize; 2]) = (run.attr("stride")?, run.attr("padding")?);
+    let (groups, extra) = (run.attr("groups")?, run.attr::<[usize; 2]>("output_padding")?);
+    let options = Conv2dOptions { stride, padding, groups, ..Default::default() };
+    let [n, _, h, w] = x.value().dims_of();
+    let [_, per_group, kh, kw] = weight.value().dims_of();
+    let size =
+        |i: usize, len: usize, k: usize| (len - 1) * stride[i] + k + extra[i] - 2 * padding[i];
+    let shape = [n, per_group * groups, size(0, h, kh), size(1, w, kw)];
+    let y = x.conv2d_input_grad(&weight, shape, &options);
+    run.output("y", &y + &bias.reshape([shape[1], 1, 1]));
     Ok(())
 }
 
@@ -70,26 +91,32 @@ fn pad2d(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// The op, and the step of the running statistics as `torch.nn.BatchNorm2d` makes it.
+/// The layer, with its running statistics.
 fn batch_norm(run: &Run) -> Result<()> {
-    let (x, weight, bias) = (run.var("x")?, run.var("weight")?, run.var("bias")?);
-    let (eps, momentum) = (run.attr("eps")?, run.attr::<f64>("momentum")?);
-    let before =
-        BatchStats { mean: run.tensor("in.running_mean")?, var: run.tensor("in.running_var")? };
-    if !run.attr::<bool>("training")? {
-        run.output("y", x.batch_norm_eval(&before, Some(&weight), Some(&bias), eps));
-        run.result("out.running_mean", before.mean);
-        run.result("out.running_var", before.var);
-        return Ok(());
-    }
-    let (y, batch) = x.batch_norm(Some(&weight), Some(&bias), eps);
-    run.output("y", y);
-    let n = (x.shape().numel() / x.dims()[1]) as f64;
-    let step = |before: Tensor, batch: Tensor| {
-        &before.mul_scalar(1.0 - momentum) + &batch.mul_scalar(momentum)
+    let x = run.var("x")?;
+    let options = BatchNormOptions {
+        eps: run.attr("eps")?,
+        momentum: run.attr("momentum")?,
+        ..Default::default()
     };
-    run.result("out.running_mean", step(before.mean, batch.mean));
-    run.result("out.running_var", step(before.var, batch.var.mul_scalar(n / (n - 1.0))));
+    let mut layer = BatchNorm2d::with_options(x.dims()[1], options);
+    layer.initialize(0, run.dtype(), Device::Cpu);
+    let mut state = vec![("num_batches_tracked".to_owned(), Tensor::scalar(0i64))];
+    for name in ["weight", "bias", "running_mean", "running_var"] {
+        state.push((name.to_owned(), run.tensor(&format!("in.{name}"))?));
+    }
+    layer.load_state_dict(state)?;
+    for (name, param) in layer.named_parameters() {
+        run.leaf(&name, param.leaf());
+    }
+    let mut cx = match run.attr("training")? {
+        true => Context::train(Stream::new(0)),
+        false => Context::eval().with_recording(true),
+    };
+    run.output("y", layer.call(&x, &mut cx));
+    for (name, value) in layer.state_dict().into_iter().filter(|(n, _)| n.starts_with("running")) {
+        run.result(&format!("out.{name}"), value);
+    }
     Ok(())
 }
 

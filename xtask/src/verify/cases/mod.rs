@@ -1,5 +1,7 @@
 //! What runs each operation: one file a family, in it a list of [`Runner`]s.
 
+mod arrays;
+mod elementwise;
 mod layers;
 mod optim;
 mod stats;
@@ -27,7 +29,8 @@ pub(super) struct Runner {
 }
 
 /// All runners. A case without one is not supported.
-const RUNNERS: &[&[Runner]] = &[layers::RUNNERS, optim::RUNNERS, stats::RUNNERS];
+const RUNNERS: &[&[Runner]] =
+    &[elementwise::RUNNERS, arrays::RUNNERS, layers::RUNNERS, optim::RUNNERS, stats::RUNNERS];
 
 /// The runner of a case, if its operation is supported.
 pub(super) fn runner(case: &Case) -> Option<Runner> {
@@ -112,6 +115,11 @@ impl<'a> Run<'a> {
         Ok(self.goldens.tensor(self.case, entry))
     }
 
+    /// Counts `leaf`, a layer's parameter that has taken the value of `in.<name>`, as that input.
+    fn leaf(&self, name: &str, leaf: &Var) {
+        self.leaves.borrow_mut().push((name.to_owned(), leaf.clone()));
+    }
+
     /// Input `in.<name>`: a leaf if the case has `grad.<name>`, else a constant.
     fn var(&self, name: &str) -> Result<Var> {
         let value = self.tensor(&format!("in.{name}"))?;
@@ -119,7 +127,7 @@ impl<'a> Run<'a> {
             return Ok(Var::constant(value));
         }
         let leaf = Var::leaf(value);
-        self.leaves.borrow_mut().push((name.to_owned(), leaf.clone()));
+        self.leaf(name, &leaf);
         Ok(leaf)
     }
 
