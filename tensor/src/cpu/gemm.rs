@@ -1,7 +1,7 @@
 //! Matrix products of any strides, with a separate path for a single row or column.
 
 use crate::cpu::microkernel::{Order, Real, Run};
-use crate::cpu::product::{BLOCK_ROWS, Product, Strip, chunk_len, pack_panels};
+use crate::cpu::product::{BLOCK_ROWS, Panels, Product, Strip, chunk_len, pack_panels};
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
 
@@ -119,8 +119,10 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
             order,
             a: staged.start,
             lda,
-            b: panels.ptr(),
+            b: Panels::Packed(panels.ptr()),
             k,
+            repeats: 1,
+            a_repeat: 0,
             chunk: even_chunk(k, chunk_len::<T>()),
             columns: n,
             c,

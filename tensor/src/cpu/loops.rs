@@ -39,6 +39,12 @@ pub(crate) struct Loops<T: 'static> {
         coefficients: &[T],
         accumulate: bool,
     ),
+    /// `to[to_rows[j] + i] = from[from_rows[i] + j]`: a transpose between rows at any places.
+    pub(crate) transpose:
+        unsafe fn(from: *const T, from_rows: &[usize], to: *mut T, to_rows: &[usize]),
+    /// Cuts `len` numbers into blocks of `size`, `to_step` apart; the last block is filled up with zeros.
+    pub(crate) split:
+        unsafe fn(from: *const T, len: usize, size: usize, to: *mut T, to_step: usize),
     /// `dst[j · dst_step + c] = bias[c] + Σ_taps weights[tap · channels + c] · src[…]`; `bias` may be null.
     pub(crate) depthwise:
         unsafe fn(row: &DepthwiseRow<T>, weights: *const T, bias: *const T, dst: *mut T),
@@ -119,6 +125,55 @@ unsafe fn combine<V: Vector>(
             }
             sum.store_part(out.add(j), rest);
             j += V::LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn transpose<V: Vector>(
+    from: *const V::Elem,
+    from_rows: &[usize],
+    to: *mut V::Elem,
+    to_rows: &[usize],
+) {
+    let n = V::SQUARE;
+    // A few long rows at a time: more streams than the hardware can prefetch cost twice as much.
+    for (bi, rows) in from_rows.chunks(n).enumerate() {
+        for (bj, columns) in to_rows.chunks(n).enumerate() {
+            // SAFETY: the caller upholds the contract of `Loops`; the square form runs on whole squares only.
+            unsafe {
+                let (from, to) = (from.add(bj * n), to.add(bi * n));
+                if columns.len() == n && rows.len() == n {
+                    V::transpose_square(from, rows, to, columns);
+                    continue;
+                }
+                for (j, &column) in columns.iter().enumerate() {
+                    for (i, &row) in rows.iter().enumerate() {
+                        *to.add(column + i) = *from.add(row + j);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn split<V: Vector>(
+    from: *const V::Elem,
+    len: usize,
+    size: usize,
+    to: *mut V::Elem,
+    to_step: usize,
+) {
+    for block in 0..len.div_ceil(size) {
+        let begin = block * size;
+        let count = size.min(len - begin);
+        for i in (0..size).step_by(V::LANES) {
+            // SAFETY: the caller upholds the contract of `Loops`; lanes beyond the block are masked, and read as zeros.
+            unsafe {
+                let lanes = V::load_part(from.wrapping_add(begin + i), count.saturating_sub(i));
+                lanes.store_part(to.add(block * to_step + i), size - i);
+            }
         }
     }
 }
@@ -283,6 +338,8 @@ where
     &Loops {
         dot: dot::<V>,
         combine: combine::<V>,
+        transpose: transpose::<V>,
+        split: split::<V>,
         depthwise: depthwise::<V>,
         depthwise_weight: depthwise_weight::<V>,
     }
@@ -321,6 +378,29 @@ macro_rules! compile_for {
             }
 
             #[target_feature(enable = $features)]
+            pub(super) unsafe fn transpose<V: Vector>(
+                from: *const V::Elem,
+                from_rows: &[usize],
+                to: *mut V::Elem,
+                to_rows: &[usize],
+            ) {
+                // SAFETY: the caller upholds the contract of `Loops`.
+                unsafe { super::transpose::<V>(from, from_rows, to, to_rows) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn split<V: Vector>(
+                from: *const V::Elem,
+                len: usize,
+                size: usize,
+                to: *mut V::Elem,
+                to_step: usize,
+            ) {
+                // SAFETY: the caller upholds the contract of `Loops`.
+                unsafe { super::split::<V>(from, len, size, to, to_step) }
+            }
+
+            #[target_feature(enable = $features)]
             pub(super) unsafe fn depthwise<V: Vector>(
                 row: &DepthwiseRow<V::Elem>,
                 weights: *const V::Elem,
@@ -351,6 +431,8 @@ macro_rules! compile_for {
             &Loops {
                 dot: $module::dot::<V>,
                 combine: $module::combine::<V>,
+                transpose: $module::transpose::<V>,
+                split: $module::split::<V>,
                 depthwise: $module::depthwise::<V>,
                 depthwise_weight: $module::depthwise_weight::<V>,
             }

@@ -33,6 +33,10 @@ pub(crate) struct Tile<'a, T> {
     /// The packed panel of `B`.
     pub(crate) b: *const T,
     pub(crate) runs: &'a [Run],
+    /// The runs are walked this many times, `a_repeat` elements of `A` and `b_repeat` rows of the panel further each time.
+    pub(crate) repeats: usize,
+    pub(crate) a_repeat: usize,
+    pub(crate) b_repeat: usize,
     pub(crate) c: *mut T,
     pub(crate) ldc: usize,
     /// Columns of `C` to touch, at most the tile's width.
@@ -81,22 +85,47 @@ unsafe fn tile<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::El
     unsafe {
         let mut acc = [[V::zero(); 2]; MR];
         let (row_step, k_step) = if ROW_MAJOR { (t.lda, 1) } else { (1, t.lda) };
-        for run in t.runs {
-            let mut a = t.a.offset(run.a);
-            let mut b = t.b.add(run.b * 2 * V::LANES);
-            for _ in 0..run.len {
-                let b0 = V::load(b);
-                let b1 = V::load(b.add(V::LANES));
-                for (i, row) in acc.iter_mut().enumerate() {
-                    let x = V::splat(*a.add(i * row_step));
-                    *row = [x.mul_add(b0, row[0]), x.mul_add(b1, row[1])];
+        let (mut a_start, mut b_start) = (t.a, t.b);
+        for _ in 0..t.repeats {
+            for (i, run) in t.runs.iter().enumerate() {
+                if ROW_MAJOR {
+                    // The next run lies somewhere else: no hardware guesses that. Wasted in the last round.
+                    let next = match t.runs.get(i + 1) {
+                        Some(next) => a_start.wrapping_offset(next.a),
+                        None => a_start.wrapping_add(t.a_repeat).wrapping_offset(t.runs[0].a),
+                    };
+                    (0..MR).for_each(|row| prefetch(next.wrapping_add(row * row_step)));
                 }
-                a = a.add(k_step);
-                b = b.add(2 * V::LANES);
+                let mut a = a_start.wrapping_offset(run.a);
+                let mut b = b_start.add(run.b * 2 * V::LANES);
+                for _ in 0..run.len {
+                    let b0 = V::load(b);
+                    let b1 = V::load(b.add(V::LANES));
+                    for (i, row) in acc.iter_mut().enumerate() {
+                        let x = V::splat(*a.add(i * row_step));
+                        *row = [x.mul_add(b0, row[0]), x.mul_add(b1, row[1])];
+                    }
+                    a = a.wrapping_add(k_step);
+                    b = b.wrapping_add(2 * V::LANES);
+                }
             }
+            a_start = a_start.wrapping_add(t.a_repeat);
+            b_start = b_start.wrapping_add(t.b_repeat * 2 * V::LANES);
         }
         finish::<V, MR>(t, acc);
     }
+}
+
+/// Asks for the cache line of an address that will be read soon; any address will do.
+#[inline(always)]
+fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// Adds bias and the old `C`, and stores.

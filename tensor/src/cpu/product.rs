@@ -14,7 +14,7 @@ use std::ops::Range;
 const CHUNK_BYTES: usize = 4096;
 
 /// Rows of a block of strips: their chunk of `A` is at most half of a 1 MiB L2.
-pub(crate) const BLOCK_ROWS: usize = 128;
+pub(crate) const BLOCK_ROWS: usize = 256;
 
 /// Tasks to aim at: enough to balance uneven ones over a few threads.
 const TASKS: usize = 32;
@@ -32,16 +32,30 @@ pub(crate) struct Strip {
     pub(crate) rows: usize,
 }
 
+/// Where the panels of `B` come from; a panel is `[repeats · k, width]`.
+#[derive(Clone, Copy)]
+pub(crate) enum Panels<'a, T> {
+    /// Packed before: `[groups, ⌈columns / width⌉, repeats · k, width]`.
+    Packed(*const T),
+    /// Packed by each task, chunk by chunk: `pack(group · panels + panel, repeats, to)`. Right where few rows meet a large `B`,
+    /// which is then read once and never written back to memory.
+    Local(&'a (dyn Fn(usize, Range<usize>, *mut T) + Sync)),
+}
+
 /// `C = A · B` (+ bias, or + `C`), see the module's comment.
+#[derive(Clone, Copy)]
 pub(crate) struct Product<'a, T: Real> {
     pub(crate) kernels: &'static Kernels<T>,
     pub(crate) order: Order,
     pub(crate) a: *const T,
     pub(crate) lda: usize,
-    /// Packed panels: `[groups, ⌈columns / width⌉, k, width]`.
-    pub(crate) b: *const T,
+    pub(crate) b: Panels<'a, T>,
+    /// `k` that the runs of a strip cover.
     pub(crate) k: usize,
-    /// Upper limit of a chunk of `k`; see [`chunk_len`].
+    /// The runs are repeated this many times, each time `a_repeat` elements further in `A` and `k` rows further in `B`.
+    pub(crate) repeats: usize,
+    pub(crate) a_repeat: usize,
+    /// Length of a chunk: whole repeats, or part of `k` (with packed panels and one repeat); see [`chunk_len`].
     pub(crate) chunk: usize,
     pub(crate) columns: usize,
     pub(crate) c: *mut T,
@@ -56,28 +70,31 @@ pub(crate) struct Product<'a, T: Real> {
     pub(crate) strips: usize,
     /// Strips per block.
     pub(crate) block: usize,
-    /// Multiply-adds per row and column, for the decision to run in parallel.
+    /// Multiply-adds of the whole product, for the decision to run in parallel.
     pub(crate) work: usize,
 }
 
-struct SharedProduct<'a, T: Real>(&'a Product<'a, T>);
 // SAFETY: the pointers are used under the contract of `Product::run`, disjointly by task.
-unsafe impl<T: Real> Sync for SharedProduct<'_, T> {}
-
-impl<'a, T: Real> SharedProduct<'a, T> {
-    fn get(&self) -> &'a Product<'a, T> {
-        self.0
-    }
-}
+unsafe impl<T: Real> Sync for Product<'_, T> {}
 
 impl<T: Real> Product<'_, T> {
+    /// Panels of a group.
+    pub(crate) fn panels(&self) -> usize {
+        self.columns.div_ceil(self.kernels.columns)
+    }
+
+    /// Chunks that `repeats · k` is cut into; at least one, so that empty sums are written.
+    pub(crate) fn chunks(&self) -> usize {
+        (self.repeats * self.k).div_ceil(self.chunk).max(1)
+    }
+
     /// Computes the product; `plan` describes a strip and appends its runs, ascending and disjoint in `b`.
     ///
     /// # Safety
     /// The kernels' instruction set is available; whatever the strips and runs name lies in live memory, and no two strips
     /// (of any group) share an element of `C`.
     pub(crate) unsafe fn run(&self, plan: impl Fn(usize, &mut Vec<Run>) -> Strip + Sync) {
-        let panels = self.columns.div_ceil(self.kernels.columns);
+        let panels = self.panels();
         let blocks = self.strips.div_ceil(self.block);
         if panels == 0 || blocks == 0 || self.groups == 0 {
             return;
@@ -85,66 +102,94 @@ impl<T: Real> Product<'_, T> {
         let splits = TASKS.div_ceil(blocks * self.groups).min(panels);
         let panels_per_task = panels.div_ceil(splits);
         let splits = panels.div_ceil(panels_per_task);
-        let shared = SharedProduct(self);
         run_tasks(self.groups * blocks * splits, self.work, |task| {
-            let product = shared.get();
             let (group, task) = (task / (blocks * splits), task % (blocks * splits));
             let (block, split) = (task / splits, task % splits);
-            let strips = block * product.block..((block + 1) * product.block).min(product.strips);
+            let strips = block * self.block..((block + 1) * self.block).min(self.strips);
             let first = split * panels_per_task;
-            let range = first..(first + panels_per_task).min(panels);
+            let part = Part {
+                group,
+                strips,
+                panels: first..(first + panels_per_task).min(panels),
+                chunks: 0..self.chunks(),
+            };
             // SAFETY: the caller's contract; tasks differ in group, strips or panels, so they share no element of C.
-            unsafe { product.run_block(group, strips, range, &plan) };
+            unsafe { self.run_part(&part, &plan) };
         });
     }
 
-    unsafe fn run_block(
+    /// Computes a part of the product on this thread; with only some of the chunks it is a partial sum.
+    ///
+    /// # Safety
+    /// As for [`Product::run`].
+    pub(crate) unsafe fn run_part(
         &self,
-        group: usize,
-        strips: Range<usize>,
-        panels: Range<usize>,
+        part: &Part,
         plan: &impl Fn(usize, &mut Vec<Run>) -> Strip,
     ) {
-        let chunks = self.k.div_ceil(self.chunk).max(1);
-        let mut block = Block::new(chunks, self.chunk);
-        let k_step = if self.order == Order::RowMajor { 1 } else { self.lda };
-        for strip in strips {
-            block.push(|runs| plan(strip, runs), k_step);
+        let chunks = self.chunks();
+        let width = self.kernels.columns;
+        let mut block = Block::new(self, part.chunks.clone());
+        for strip in part.strips.clone() {
+            block.push(|runs| plan(strip, runs));
         }
-        let total_panels = self.columns.div_ceil(self.kernels.columns);
-        for chunk in 0..chunks {
-            for panel in panels.clone() {
-                // SAFETY: panels are packed as documented, and the caller vouches for A and C.
-                unsafe {
-                    let width = self.kernels.columns;
-                    let at = group * total_panels + panel;
-                    let b = self.b.add(at * self.k * width);
-                    let first_column = panel * width;
-                    let columns = width.min(self.columns - first_column);
-                    for (strip, runs, accumulate) in block.chunk(chunk) {
-                        let accumulate = accumulate || self.accumulate;
-                        if runs.is_empty() && accumulate {
-                            continue;
-                        }
-                        let bias = match self.bias {
-                            Some(bias) if !accumulate => {
-                                bias[group * self.columns + first_column..].as_ptr()
-                            }
-                            _ => std::ptr::null(),
-                        };
-                        let tile = Tile {
-                            a: self.a.wrapping_add(group * self.a_group).wrapping_offset(strip.a),
-                            lda: self.lda,
-                            b,
-                            runs,
-                            c: self.c.add(group * self.c_group + strip.c + first_column),
-                            ldc: self.ldc,
-                            columns,
-                            accumulate,
-                            bias,
-                        };
-                        self.run_strip(tile, strip.rows);
+        let local = match self.b {
+            Panels::Packed(_) => None,
+            Panels::Local(_) => Some(Scratch::<T>::new(self.chunk * width)),
+        };
+        for chunk in part.chunks.clone() {
+            // With one repeat the runs are cut at the chunk's borders, with several the chunk is some of them.
+            let repeats = if self.repeats == 1 {
+                0..1
+            } else {
+                chunk * self.chunk / self.k..((chunk + 1) * self.chunk / self.k).min(self.repeats)
+            };
+            for panel in part.panels.clone() {
+                let number = part.group * self.panels() + panel;
+                let first_column = panel * width;
+                let b = match (self.b, &local) {
+                    (Panels::Packed(start), _) => {
+                        start.wrapping_add((number * self.repeats + repeats.start) * self.k * width)
                     }
+                    (Panels::Local(pack), Some(scratch)) => {
+                        pack(number, repeats.clone(), scratch.ptr());
+                        scratch.ptr().cast_const()
+                    }
+                    (Panels::Local(_), None) => unreachable!("local panels have a scratch"),
+                };
+                for (strip, runs, started) in
+                    block.chunk(chunk, chunk + 1 == chunks.min(part.chunks.end))
+                {
+                    let accumulate = started || self.accumulate;
+                    if runs.is_empty() && accumulate {
+                        continue;
+                    }
+                    let bias = match self.bias {
+                        Some(bias) if !accumulate => {
+                            bias[part.group * self.columns + first_column..].as_ptr()
+                        }
+                        _ => std::ptr::null(),
+                    };
+                    let a = self
+                        .a
+                        .wrapping_add(part.group * self.a_group + repeats.start * self.a_repeat);
+                    let c = self.c.wrapping_add(part.group * self.c_group + strip.c + first_column);
+                    let tile = Tile {
+                        a: a.wrapping_offset(strip.a),
+                        lda: self.lda,
+                        b,
+                        runs,
+                        repeats: repeats.len(),
+                        a_repeat: self.a_repeat,
+                        b_repeat: self.k,
+                        c,
+                        ldc: self.ldc,
+                        columns: width.min(self.columns - first_column),
+                        accumulate,
+                        bias,
+                    };
+                    // SAFETY: the caller vouches for A, B and C.
+                    unsafe { self.run_strip(tile, strip.rows) };
                 }
             }
         }
@@ -165,56 +210,82 @@ impl<T: Real> Product<'_, T> {
     }
 }
 
-/// The strips of a task with their runs cut at chunk borders.
+/// What a task computes of a product.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) group: usize,
+    pub(crate) strips: Range<usize>,
+    pub(crate) panels: Range<usize>,
+    pub(crate) chunks: Range<usize>,
+}
+
+/// The strips of a task with their runs, which are cut at chunk borders unless a chunk is made of repeats.
 struct Block {
-    chunks: usize,
+    chunks: Range<usize>,
     chunk_len: usize,
+    k_step: usize,
     strips: Vec<Strip>,
     runs: Vec<Run>,
-    /// For strip `s` and chunk `q`: the runs from `ends[s · (chunks + 1) + q]` to the next entry.
+    /// For the strip number `s` and chunk number `q` of the part: the runs from `ends[s · (chunks + 1) + q]` to the next entry.
     ends: Vec<usize>,
     planned: Vec<Run>,
+    repeated: bool,
 }
 
 impl Block {
-    fn new(chunks: usize, chunk_len: usize) -> Self {
-        Self { chunks, chunk_len, strips: vec![], runs: vec![], ends: vec![], planned: vec![] }
+    fn new<T: Real>(product: &Product<T>, chunks: Range<usize>) -> Self {
+        let repeated = product.repeats > 1;
+        Self {
+            chunks: if repeated { 0..1 } else { chunks },
+            chunk_len: if repeated { product.k } else { product.chunk },
+            k_step: if product.order == Order::RowMajor { 1 } else { product.lda },
+            strips: vec![],
+            runs: vec![],
+            ends: vec![],
+            planned: vec![],
+            repeated,
+        }
     }
 
-    fn push(&mut self, plan: impl FnOnce(&mut Vec<Run>) -> Strip, k_step: usize) {
+    fn push(&mut self, plan: impl FnOnce(&mut Vec<Run>) -> Strip) {
         self.planned.clear();
         self.strips.push(plan(&mut self.planned));
+        let mut chunk = self.chunks.start;
         self.ends.push(self.runs.len());
-        let mut chunk = 0;
         for &planned in &self.planned {
             let mut run = planned;
             while run.len > 0 {
                 let at = run.b / self.chunk_len;
-                while chunk < at {
-                    self.ends.push(self.runs.len());
-                    chunk += 1;
-                }
                 let len = run.len.min((at + 1) * self.chunk_len - run.b);
-                self.runs.push(Run { len, ..run });
-                run.a += (len * k_step) as isize;
+                if self.chunks.contains(&at) {
+                    while chunk < at {
+                        self.ends.push(self.runs.len());
+                        chunk += 1;
+                    }
+                    self.runs.push(Run { len, ..run });
+                }
+                run.a += (len * self.k_step) as isize;
                 run.b += len;
                 run.len -= len;
             }
         }
-        while chunk < self.chunks {
+        while chunk < self.chunks.end {
             self.ends.push(self.runs.len());
             chunk += 1;
         }
     }
 
     /// The strips with something to do in a chunk: runs, and whether `C` already holds a partial sum.
-    fn chunk(&self, chunk: usize) -> impl Iterator<Item = (Strip, &[Run], bool)> {
+    fn chunk(&self, chunk: usize, last: bool) -> impl Iterator<Item = (Strip, &[Run], bool)> {
+        let stride = self.chunks.len() + 1;
+        let at = if self.repeated { 0 } else { chunk - self.chunks.start };
         self.strips.iter().enumerate().filter_map(move |(s, &strip)| {
-            let ends = &self.ends[s * (self.chunks + 1)..][..self.chunks + 1];
-            let runs = &self.runs[ends[chunk]..ends[chunk + 1]];
-            let started = ends[chunk] > ends[0];
+            let ends = &self.ends[s * stride..][..stride];
+            let runs = &self.runs[ends[at]..ends[at + 1]];
+            let started =
+                if self.repeated { chunk > 0 && !runs.is_empty() } else { ends[at] > ends[0] };
             // A strip without any run is written (bias or zero) once, in the last chunk.
-            let write_empty = chunk + 1 == self.chunks && !started;
+            let write_empty = last && !started;
             (strip.rows > 0 && (!runs.is_empty() || write_empty)).then_some((strip, runs, started))
         })
     }

@@ -10,6 +10,9 @@ pub(crate) struct Scratch<T> {
     _memory: Buffer,
 }
 
+// SAFETY: shared access only yields the raw pointer; who uses it answers for races.
+unsafe impl<T: Sync> Sync for Scratch<T> {}
+
 impl<T: Copy> Scratch<T> {
     pub(crate) fn new(len: usize) -> Self {
         let bytes = len.checked_mul(size_of::<T>()).expect("scratch size fits in usize");

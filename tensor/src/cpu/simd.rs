@@ -69,6 +69,25 @@ pub(crate) trait Vector: Copy {
     unsafe fn add(self, other: Self) -> Self;
     /// `self · factor + term`; fused where the instruction set fuses.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
+
+    /// Side of the square that [`Vector::transpose_square`] transposes.
+    const SQUARE: usize = 4;
+
+    /// `to[to_rows[j] + i] = from[from_rows[i] + j]` for `i` and `j` below `SQUARE`.
+    #[inline(always)]
+    unsafe fn transpose_square(
+        from: *const Self::Elem,
+        from_rows: &[usize],
+        to: *mut Self::Elem,
+        to_rows: &[usize],
+    ) {
+        for (j, &to_row) in to_rows.iter().enumerate().take(Self::SQUARE) {
+            for (i, &from_row) in from_rows.iter().enumerate().take(Self::SQUARE) {
+                // SAFETY: the caller vouches for all rows.
+                unsafe { *to.add(to_row + i) = *from.add(from_row + j) };
+            }
+        }
+    }
 }
 
 /// A register made of plain numbers, which the compiler maps on whatever vectors the baseline target has.
@@ -136,12 +155,32 @@ mod x86 {
     use super::Vector;
     use std::arch::x86_64::*;
 
+    macro_rules! square {
+        (f32) => {
+            const SQUARE: usize = 8;
+
+            #[inline(always)]
+            unsafe fn transpose_square(
+                from: *const f32,
+                from_rows: &[usize],
+                to: *mut f32,
+                to_rows: &[usize],
+            ) {
+                // SAFETY: the trait's contract.
+                unsafe { transpose_8x8(from, from_rows, to, to_rows) }
+            }
+        };
+        (f64) => {};
+    }
+
     macro_rules! impl_avx512 {
-        ($vector:ty, $elem:ty, $lanes:literal, $mask:ty, $zero:ident, $splat:ident, $load:ident, $load_part:ident,
+        ($vector:ty, $elem:tt, $lanes:literal, $mask:ty, $zero:ident, $splat:ident, $load:ident, $load_part:ident,
          $store:ident, $store_part:ident, $add:ident, $fma:ident) => {
             impl Vector for $vector {
                 type Elem = $elem;
                 const LANES: usize = $lanes;
+
+                square!($elem);
 
                 #[inline(always)]
                 unsafe fn zero() -> Self {
@@ -218,17 +257,57 @@ mod x86 {
         _mm512_fmadd_pd
     );
 
+    /// An 8 by 8 square of `f32` in 256-bit registers, which AVX-512 machines have as well.
+    #[inline(always)]
+    unsafe fn transpose_8x8(
+        from: *const f32,
+        from_rows: &[usize],
+        to: *mut f32,
+        to_rows: &[usize],
+    ) {
+        let (from_rows, to_rows) = (&from_rows[..8], &to_rows[..8]);
+        // SAFETY: AVX is available by the trait's contract, and the caller vouches for eight elements of all rows.
+        unsafe {
+            let row = |i: usize| _mm256_loadu_ps(from.add(from_rows[i]));
+            // Pairs of rows 0 1, 2 3, 4 5, 6 7 interleaved; then quadruples; then the halves are exchanged.
+            let pair = |i: usize| {
+                let (a, b) = (row(i), row(i + 1));
+                (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b))
+            };
+            let quad = |i: usize| {
+                let ((a_lo, a_hi), (b_lo, b_hi)) = (pair(i), pair(i + 2));
+                (
+                    _mm256_shuffle_ps::<0b01_00_01_00>(a_lo, b_lo),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(a_lo, b_lo),
+                    _mm256_shuffle_ps::<0b01_00_01_00>(a_hi, b_hi),
+                    _mm256_shuffle_ps::<0b11_10_11_10>(a_hi, b_hi),
+                )
+            };
+            let (top, bottom) = (quad(0), quad(4));
+            let store = |j: usize, a: __m256, b: __m256| {
+                _mm256_storeu_ps(to.add(to_rows[j]), _mm256_permute2f128_ps::<0x20>(a, b));
+                _mm256_storeu_ps(to.add(to_rows[j + 4]), _mm256_permute2f128_ps::<0x31>(a, b));
+            };
+            store(0, top.0, bottom.0);
+            store(1, top.1, bottom.1);
+            store(2, top.2, bottom.2);
+            store(3, top.3, bottom.3);
+        }
+    }
+
     /// `MASK_32[8 - count..]` is the lane mask of the first `count` of eight lanes.
     const MASK_32: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
     /// The same for four 64-bit lanes.
     const MASK_64: [i64; 8] = [-1, -1, -1, -1, 0, 0, 0, 0];
 
     macro_rules! impl_avx2 {
-        ($vector:ty, $elem:ty, $lanes:literal, $masks:ident, $zero:ident, $splat:ident, $load:ident, $load_part:ident,
+        ($vector:ty, $elem:tt, $lanes:literal, $masks:ident, $zero:ident, $splat:ident, $load:ident, $load_part:ident,
          $store:ident, $store_part:ident, $add:ident, $fma:ident) => {
             impl Vector for $vector {
                 type Elem = $elem;
                 const LANES: usize = $lanes;
+
+                square!($elem);
 
                 #[inline(always)]
                 unsafe fn zero() -> Self {

@@ -88,6 +88,23 @@ impl Axis {
         ends.map(|end| end as usize)
     }
 
+    /// The taps from the first to the last that meets the source anywhere. On small maps the rest of a large kernel only
+    /// ever sees padding.
+    pub(super) fn used(&self) -> Range<usize> {
+        let phases = self.phases.iter().enumerate();
+        let used = phases.flat_map(|(phase, taps)| {
+            let count = self.count(phase);
+            taps.iter().filter(move |tap| !self.inside(tap.1, count).is_empty()).map(|tap| tap.0)
+        });
+        used.fold(0..0, |range, tap| {
+            if range.is_empty() {
+                tap..tap + 1
+            } else {
+                range.start.min(tap)..range.end.max(tap + 1)
+            }
+        })
+    }
+
     /// Taps met inside the source, summed over all outputs.
     pub(super) fn taps_inside(&self) -> usize {
         let phases = self.phases.iter().enumerate();

@@ -1,7 +1,6 @@
 //! The forward pass.
 
 use crate::cpu::conv::ConvGeometry;
-use crate::cpu::conv::pack;
 use crate::cpu::conv::sliding::Sliding;
 use crate::cpu::microkernel::Real;
 use crate::cpu::simd::Isa;
@@ -14,16 +13,5 @@ pub(super) fn run<T: Real>(
     bias: Option<&[T]>,
     y: &mut [T],
 ) {
-    let panels = pack::forward_panels(g, w, T::kernels(isa).columns);
-    let sliding = Sliding {
-        images: g.n,
-        axes: g.forward_axes(),
-        kernel_width: g.kw,
-        taps: g.taps(),
-        src_channels: g.c,
-        out_channels: g.o,
-        groups: g.groups,
-        macs: g.macs(),
-    };
-    sliding.run(isa, x, &panels, bias, y);
+    Sliding { isa, g, axes: g.forward_axes(), weight: w, transposed: false }.run(x, bias, y);
 }

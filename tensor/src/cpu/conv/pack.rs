@@ -2,8 +2,9 @@
 
 use crate::cpu::conv::ConvGeometry;
 use crate::cpu::microkernel::Real;
-use crate::cpu::product::pack_panels;
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
+use crate::cpu::simd::Isa;
+use std::ops::Range;
 
 /// Activations with arbitrary distances of images, rows and pixels; channels are contiguous.
 pub(super) struct Staged<T> {
@@ -16,6 +17,9 @@ pub(super) struct Staged<T> {
     _copy: Option<Scratch<T>>,
 }
 
+// SAFETY: shared access only yields the raw pointer; who uses it answers for races.
+unsafe impl<T: Sync> Sync for Staged<T> {}
+
 /// The sizes of activations in channels-last order.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
@@ -23,11 +27,6 @@ pub(super) struct Sizes {
     pub(super) rows: usize,
     pub(super) columns: usize,
     pub(super) channels: usize,
-}
-
-/// The channel stride of a copy: pixels must not fall on the same few sets of the L1 cache.
-fn spread<T>(channels: usize) -> usize {
-    channels + if (channels * size_of::<T>()).is_multiple_of(2048) { 16 } else { 0 }
 }
 
 /// Activations as they are.
@@ -43,25 +42,78 @@ pub(super) fn borrow<T: Real>(src: &[T], sizes: Sizes) -> Staged<T> {
     }
 }
 
-/// A copy in the order `[H, W, N, C]`: the images of a batch lie side by side.
-pub(super) fn images_inside<T: Real>(src: &[T], sizes: Sizes) -> Staged<T> {
+/// Channels cut into blocks of equal size, each group on its own; the last block of a group may be partly zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChannelBlocks {
+    pub(super) groups: usize,
+    /// Channels of a group.
+    pub(super) channels: usize,
+    /// Channels of a block.
+    pub(super) size: usize,
+    /// Blocks of a group.
+    pub(super) count: usize,
+}
+
+impl ChannelBlocks {
+    /// As few blocks as possible of at most `limit` channels.
+    pub(super) fn new(groups: usize, channels: usize, limit: usize) -> Self {
+        let count = channels.div_ceil(limit).max(1);
+        Self { groups, channels, size: channels.div_ceil(count).max(1), count }
+    }
+
+    /// One block that is the whole group.
+    pub(super) fn whole(groups: usize, channels: usize) -> Self {
+        Self { groups, channels, size: channels.max(1), count: 1 }
+    }
+
+    /// The channels of a block inside its group.
+    pub(super) fn range(&self, block: usize) -> Range<usize> {
+        block * self.size..((block + 1) * self.size).min(self.channels)
+    }
+}
+
+/// A copy in blocks of channels, each block on its own.
+pub(super) struct Blocked<T> {
+    pub(super) copy: Scratch<T>,
+    /// Distances of blocks, images, rows and columns.
+    pub(super) block: usize,
+    pub(super) image: usize,
+    pub(super) row: usize,
+    pub(super) column: usize,
+}
+
+/// Copies to `[groups · blocks, N, H, W, channels of the block]`, or `[groups · blocks, H, W, N, …]` with `images_inside`.
+pub(super) fn blocked<T: Real>(
+    isa: Isa,
+    src: &[T],
+    sizes: Sizes,
+    blocks: ChannelBlocks,
+    images_inside: bool,
+) -> Blocked<T> {
     let Sizes { images, rows, columns, channels } = sizes;
-    let image = spread::<T>(channels);
-    let pixel = images * image;
-    let row = columns * pixel;
-    let copy = Scratch::<T>::new(rows * row);
+    let size = blocks.size;
+    let block = images * rows * columns * size;
+    let (image, row, column) = if images_inside {
+        (size, columns * images * size, images * size)
+    } else {
+        (rows * columns * size, columns * size, size)
+    };
+    let copy = Scratch::<T>::new(blocks.groups * blocks.count * block);
     let to = Shared::new(copy.ptr());
+    let split = T::loops(isa).split;
     run_tasks(rows, src.len(), |r| {
-        for n in 0..images {
-            for w in 0..columns {
-                let from = &src[((n * rows + r) * columns + w) * channels..][..channels];
-                let to = to.ptr().wrapping_add(r * row + w * pixel + n * image);
-                // SAFETY: the offset addresses one pixel inside the copy; tasks own different rows of it.
-                unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), to, channels) };
+        // Along a row of the source: its lines are read once, in order.
+        for (n, w) in (0..images).flat_map(|n| (0..columns).map(move |w| (n, w))) {
+            let from = &src[((n * rows + r) * columns + w) * channels..][..channels];
+            for group in 0..blocks.groups {
+                let from = &from[group * blocks.channels..][..blocks.channels];
+                let at = group * blocks.count * block + r * row + w * column + n * image;
+                // SAFETY: this pixel's place in the group's blocks; tasks own different rows.
+                unsafe { split(from.as_ptr(), from.len(), size, to.ptr().add(at), block) };
             }
         }
     });
-    Staged { start: copy.ptr(), image, row, pixel, left: 0, _copy: Some(copy) }
+    Blocked { copy, block, image, row, column }
 }
 
 /// A copy with zero pixels before and after each row; no copy where none are needed.
@@ -84,87 +136,136 @@ pub(super) fn padded<T: Real>(src: &[T], sizes: Sizes, [left, right]: [usize; 2]
     Staged { start: copy.ptr(), image: rows * row, row, pixel: channels, left, _copy: Some(copy) }
 }
 
-/// Weights for the forward pass: `k = (tap, input channel)`, columns are output channels.
-pub(super) fn forward_panels<T: Real>(g: &ConvGeometry, w: &[T], width: usize) -> Scratch<T> {
-    let (inputs, outputs, taps) = (g.group_inputs(), g.group_outputs(), g.taps());
-    let panels = outputs.div_ceil(width);
-    let k = inputs * taps;
-    pack_panels::<T>(g.groups * panels, k * width, |panel, to| {
-        let (group, first) = (panel / panels, panel % panels * width);
-        let w = &w[group * outputs * k..][..outputs * k];
-        // 64 numbers of each of the panel's output channels at a time: whole lines in, a transpose inside L1, whole lines out.
-        const BLOCK: usize = 64;
-        let mut block = [[T::ZERO; 32]; BLOCK];
-        let columns = width.min(outputs - first);
-        for begin in (0..k).step_by(BLOCK) {
-            let len = BLOCK.min(k - begin);
-            for column in 0..columns {
-                let from = &w[(first + column) * k + begin..][..len];
-                for (row, &x) in block.iter_mut().zip(from) {
-                    row[column] = x;
-                }
-            }
-            for (i, row) in block[..len].iter().enumerate() {
-                let (channel, tap) = ((begin + i) / taps, (begin + i) % taps);
-                let to = to.wrapping_add((tap * inputs + channel) * width);
-                // SAFETY: row (tap, channel) of the panel; `width` is at most 32 for every kernel.
-                unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), to, width) };
-            }
-        }
-    })
+/// Weights as panels: `k = (block of contracted channels, tap, channel in the block)`, columns are the channels produced.
+pub(super) struct WeightPacking<'a, T> {
+    pub(super) weight: &'a [T],
+    /// `[O, C / groups, kh, kw]` of the weight.
+    pub(super) g: &'a ConvGeometry,
+    /// Contract the output channels (input gradient) instead of the input channels (forward).
+    pub(super) transposed: bool,
+    /// The taps to pack, as rows and columns of the kernel.
+    pub(super) window: [Range<usize>; 2],
+    pub(super) blocks: ChannelBlocks,
+    pub(super) isa: Isa,
+    /// Columns of a panel.
+    pub(super) width: usize,
 }
 
-/// Weights for the input gradient: `k = (tap, output channel)`, columns are input channels.
-pub(super) fn backward_panels<T: Real>(g: &ConvGeometry, w: &[T], width: usize) -> Scratch<T> {
-    let (inputs, outputs, taps) = (g.group_inputs(), g.group_outputs(), g.taps());
-    let panels = inputs.div_ceil(width);
-    pack_panels::<T>(g.groups * panels, outputs * taps * width, |panel, to| {
-        let (group, first) = (panel / panels, panel % panels * width);
-        let columns = width.min(inputs - first);
-        for output in 0..outputs {
-            let from = &w[((group * outputs + output) * inputs + first) * taps..][..columns * taps];
-            for tap in 0..taps {
-                // SAFETY: row (tap, output) of the panel, which this task owns.
-                let to = unsafe {
-                    std::slice::from_raw_parts_mut(to.add((tap * outputs + output) * width), width)
-                };
-                for (column, x) in to[..columns].iter_mut().enumerate() {
-                    *x = from[column * taps + tap];
+impl<T: Real> WeightPacking<'_, T> {
+    /// Channels that a group produces.
+    fn columns(&self) -> usize {
+        if self.transposed { self.g.group_inputs() } else { self.g.group_outputs() }
+    }
+
+    fn taps(&self) -> usize {
+        self.window[0].len() * self.window[1].len()
+    }
+
+    /// Rows of a block in a panel.
+    pub(super) fn block_rows(&self) -> usize {
+        self.taps() * self.blocks.size
+    }
+
+    /// All panels of all groups.
+    pub(super) fn all(&self) -> Scratch<T> {
+        let panels = self.blocks.groups * self.columns().div_ceil(self.width);
+        let block_len = self.block_rows() * self.width;
+        let count = self.blocks.count;
+        let packed = Scratch::<T>::new(panels * count * block_len);
+        let start = Shared::new(packed.ptr());
+        run_tasks(panels * count, panels * count * block_len, |task| {
+            let (panel, block) = (task / count, task % count);
+            // SAFETY: the place of this block in this panel, which this task owns.
+            unsafe { self.blocks(panel, block..block + 1, start.ptr().add(task * block_len)) };
+        });
+        packed
+    }
+
+    /// Some blocks of a panel (counted over all groups).
+    ///
+    /// # Safety
+    /// `to` has room for `blocks · block_rows() · width` elements.
+    pub(super) unsafe fn blocks(&self, panel: usize, blocks: Range<usize>, to: *mut T) {
+        let panels = self.columns().div_ceil(self.width);
+        let (group, first) = (panel / panels, panel % panels * self.width);
+        let columns = first..(first + self.width).min(self.columns());
+        let whole = self.taps() == self.g.taps();
+        // Channels that follow each other in memory are taken at once.
+        let at_once = if self.transposed { 1 } else { self.blocks.size };
+        let squares = Squares::new(self, columns.len(), if whole { at_once } else { 0 });
+        for (i, block) in blocks.enumerate() {
+            let to = to.wrapping_add(i * self.block_rows() * self.width);
+            let channels = self.blocks.range(block);
+            // SAFETY: the rows of this block, `block_rows` of `width` elements each.
+            unsafe {
+                if columns.len() < self.width || channels.len() < self.blocks.size {
+                    (0..self.block_rows() * self.width).for_each(|i| *to.add(i) = T::ZERO);
                 }
-                to[columns..].fill(T::ZERO);
+                for (i, channel) in
+                    channels.clone().enumerate().step_by(if whole { at_once } else { 1 })
+                {
+                    let (from, step) = self.place(group, channel, columns.start);
+                    let (from, to) = (&self.weight[from..], to.add(i * self.width));
+                    if whole {
+                        squares.transpose(self.isa, from, at_once.min(channels.end - channel), to);
+                    } else {
+                        self.some_taps(from, step, columns.len(), to);
+                    }
+                }
             }
         }
-    })
-}
+    }
 
-/// Output gradients for the weight gradient: `k` is the pixel, columns are output channels.
-///
-/// Pixels are ordered `(image, row, column)`, or `(row, column, image)` with `images_inside`.
-pub(super) fn pixel_panels<T: Real>(
-    g: &ConvGeometry,
-    dy: &[T],
-    width: usize,
-    images_inside: bool,
-) -> Scratch<T> {
-    let panels = g.group_outputs().div_ceil(width);
-    let positions = g.oh * g.ow;
-    let pixels = g.n * positions;
-    pack_panels::<T>(g.groups * panels, pixels * width, |panel, to| {
-        let (group, first) = (panel / panels, panel % panels * width);
-        let columns = width.min(g.group_outputs() - first);
-        let copy = |pixel: usize, at: usize| {
-            let from = &dy[pixel * g.o + group * g.group_outputs() + first..][..columns];
-            // SAFETY: `at` is a row of this task's panel.
-            let to = unsafe { std::slice::from_raw_parts_mut(to.add(at * width), width) };
-            to[..columns].copy_from_slice(from);
-            to[columns..].fill(T::ZERO);
-        };
-        if images_inside {
-            for n in 0..g.n {
-                (0..positions).for_each(|p| copy(n * positions + p, p * g.n + n));
-            }
+    /// Where the weight's element (first column, channel, tap 0) is, and the distance of columns.
+    fn place(&self, group: usize, channel: usize, column: usize) -> (usize, usize) {
+        let (inputs, outputs, taps) =
+            (self.g.group_inputs(), self.g.group_outputs(), self.g.taps());
+        if self.transposed {
+            (((group * outputs + channel) * inputs + column) * taps, taps)
         } else {
-            (0..pixels).for_each(|p| copy(p, p));
+            (((group * outputs + column) * inputs + channel) * taps, inputs * taps)
         }
-    })
+    }
+
+    /// The taps of the window of one channel; column `i` begins at `from[i · step]`.
+    unsafe fn some_taps(&self, from: &[T], step: usize, columns: usize, to: *mut T) {
+        let [rows, window] = &self.window;
+        let used = rows.clone().flat_map(|r| window.clone().map(move |s| r * self.g.kw + s));
+        for (i, tap) in used.enumerate() {
+            for column in 0..columns {
+                // SAFETY: row (tap, channel) of the block.
+                unsafe {
+                    *to.add(i * self.blocks.size * self.width + column) = from[column * step + tap];
+                }
+            }
+        }
+    }
+}
+
+/// All taps of a few channels as a transpose: which elements of the weight go to which rows of the panel.
+struct Squares {
+    taps: usize,
+    from_rows: Vec<usize>,
+    to_rows: Vec<usize>,
+}
+
+impl Squares {
+    fn new<T: Real>(packing: &WeightPacking<T>, columns: usize, channels: usize) -> Self {
+        let taps = packing.g.taps();
+        let (_, step) = packing.place(0, 0, 0);
+        let to_row =
+            |channel: usize, tap: usize| (tap * packing.blocks.size + channel) * packing.width;
+        Self {
+            taps,
+            from_rows: (0..columns).map(|column| column * step).collect(),
+            to_rows: (0..channels).flat_map(|c| (0..taps).map(move |tap| to_row(c, tap))).collect(),
+        }
+    }
+
+    unsafe fn transpose<T: Real>(&self, isa: Isa, from: &[T], channels: usize, to: *mut T) {
+        let to_rows = &self.to_rows[..channels * self.taps];
+        assert!(from.len() >= self.from_rows.last().unwrap_or(&0) + to_rows.len());
+        // SAFETY: the assertion for the weight; the caller vouches for the rows of the panel.
+        unsafe { (T::loops(isa).transpose)(from.as_ptr(), &self.from_rows, to, to_rows) };
+    }
 }

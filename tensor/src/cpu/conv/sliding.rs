@@ -1,25 +1,22 @@
 //! The product shared by the forward pass and the input gradient: every output pixel gathers the taps it meets.
 
+use crate::cpu::conv::ConvGeometry;
 use crate::cpu::conv::axis::Axis;
-use crate::cpu::conv::pack::{self, Sizes};
+use crate::cpu::conv::pack::{self, ChannelBlocks, Sizes, WeightPacking};
 use crate::cpu::gemm::even_chunk;
 use crate::cpu::microkernel::{Order, Real, Run};
-use crate::cpu::product::{BLOCK_ROWS, Product, Strip, chunk_len};
-use crate::cpu::scratch::Scratch;
+use crate::cpu::product::{BLOCK_ROWS, Panels, Product, Strip, chunk_len};
 use crate::cpu::simd::Isa;
+use std::ops::Range;
 
 /// `out[n, i, j, ·] = bias + Σ_taps src[n, i', j', ·] · weights[tap]` over two [`Axis`]es.
-pub(super) struct Sliding {
-    pub(super) images: usize,
+pub(super) struct Sliding<'a, T> {
+    pub(super) isa: Isa,
+    pub(super) g: &'a ConvGeometry,
     pub(super) axes: [Axis; 2],
-    /// Width of the kernel: tap `(r, s)` is number `r · kernel_width + s` in the panels.
-    pub(super) kernel_width: usize,
-    pub(super) taps: usize,
-    /// Channels of the source and of the output, all groups together.
-    pub(super) src_channels: usize,
-    pub(super) out_channels: usize,
-    pub(super) groups: usize,
-    pub(super) macs: usize,
+    pub(super) weight: &'a [T],
+    /// The weight's output channels are the source (input gradient) instead of the result (forward).
+    pub(super) transposed: bool,
 }
 
 /// What the rows of a tile are.
@@ -31,19 +28,26 @@ enum Rows {
     Pixels,
 }
 
-impl Sliding {
-    /// Runs the product; `panels` are packed weights with `k = (tap, source channel)`.
-    pub(super) fn run<T: Real>(
-        &self,
-        isa: Isa,
-        src: &[T],
-        panels: &Scratch<T>,
-        bias: Option<&[T]>,
-        out: &mut [T],
-    ) {
-        match self.rows(T::kernels(isa).row_major.len()) {
-            Rows::Images => self.by_images(isa, src, panels, bias, out),
-            Rows::Pixels => self.by_pixels(isa, src, panels, bias, out),
+/// With more bytes of weights than this, and few enough rows, tasks pack their own panels. Half of what usually is the L3 cache
+/// of a few cores would do as well; below it packed panels come back from the cache.
+const LOCAL_BYTES: usize = 4 << 20;
+
+/// Rows of a product with local panels, at most: a 16-channel slice of them is 256 KiB.
+const LOCAL_ROWS: usize = 4096;
+
+/// Rows of a task with local panels, at least (if there are as many): packing costs as much as some 30 rows.
+const LOCAL_BLOCK_ROWS: usize = 1024;
+
+impl<T: Real> Sliding<'_, T> {
+    /// Channels of the source and of the output, all groups together.
+    fn channels(&self) -> [usize; 2] {
+        if self.transposed { [self.g.o, self.g.c] } else { [self.g.c, self.g.o] }
+    }
+
+    pub(super) fn run(&self, src: &[T], bias: Option<&[T]>, out: &mut [T]) {
+        match self.rows(T::kernels(self.isa).row_major.len()) {
+            Rows::Images => self.by_images(src, bias, out),
+            Rows::Pixels => self.by_pixels(src, bias, out),
         }
     }
 
@@ -58,85 +62,138 @@ impl Sliding {
         let padding = columns.taps_total().max(1) as f64 / columns.taps_inside().max(1) as f64;
         let by_pixels = cost(columns.count(0).max(1)) * padding;
         // Sorting the batch by pixels moves each source number twice, some twenty multiplications' worth.
-        let uses =
-            self.taps * self.out_channels / self.groups / (columns.src_step * columns.src_step);
-        let by_images = cost(self.images) * (1.0 + 20.0 / uses.max(1) as f64);
+        let uses = self.g.taps() * self.channels()[1]
+            / self.g.groups
+            / (columns.src_step * columns.src_step);
+        let by_images = cost(self.g.n) * (1.0 + 20.0 / uses.max(1) as f64);
         if by_images < by_pixels { Rows::Images } else { Rows::Pixels }
     }
 
     fn sizes(&self) -> Sizes {
         Sizes {
-            images: self.images,
+            images: self.g.n,
             rows: self.axes[0].src_len,
             columns: self.axes[1].src_len,
-            channels: self.src_channels,
+            channels: self.channels()[0],
         }
     }
 
-    fn by_images<T: Real>(
-        &self,
-        isa: Isa,
-        src: &[T],
-        panels: &Scratch<T>,
-        bias: Option<&[T]>,
-        out: &mut [T],
-    ) {
-        let staged = pack::images_inside(src, self.sizes());
+    fn packing(&self, blocks: ChannelBlocks) -> WeightPacking<'_, T> {
+        WeightPacking {
+            weight: self.weight,
+            g: self.g,
+            transposed: self.transposed,
+            window: self.axes.each_ref().map(Axis::used),
+            blocks,
+            isa: self.isa,
+            width: T::kernels(self.isa).columns,
+        }
+    }
+
+    fn by_images(&self, src: &[T], bias: Option<&[T]>, out: &mut [T]) {
         let [rows, columns] = &self.axes;
-        let k = self.src_channels / self.groups;
-        let parts = Parts::new(self.images);
+        let [src_channels, out_channels] = self.channels();
+        let (images, groups) = (self.g.n, self.g.groups);
+        // One cache line of `f32`: the rows of a tile are neighboring lines.
+        let blocks = ChannelBlocks::new(groups, src_channels / groups, 16);
+        let packing = self.packing(blocks);
+        let staged = pack::blocked(self.isa, src, self.sizes(), blocks, true);
+        let k = packing.block_rows().max(1);
+        let parts = Parts::new(images, BLOCK_ROWS);
         let positions = rows.out_len * columns.out_len;
-        let out_image = positions * self.out_channels;
-        let product = Product {
-            a: staged.start,
-            lda: staged.image,
-            ldc: out_image,
-            strips: positions * parts.count,
-            block: (BLOCK_ROWS / parts.longest()).max(1),
-            ..self.product(isa, panels, bias, out)
+        let out_image = positions * out_channels;
+
+        let weights = size_of_val(self.weight) * k / (self.g.taps() * blocks.size).max(1);
+        let local =
+            weights > LOCAL_BYTES && positions * images <= LOCAL_ROWS && k <= 2 * chunk_len::<T>();
+        // Whole blocks, about a chunk of them; of a very large kernel a part of one.
+        let chunk = match chunk_len::<T>() {
+            limit if k <= 2 * limit => (limit / k).max(1) * k,
+            limit => even_chunk(k, limit),
         };
+        let repeated = chunk >= k;
+        let packed;
+        let pack_blocks = |panel: usize, blocks: Range<usize>, to: *mut T| {
+            // SAFETY: the product asks for at most a chunk and offers room for one.
+            unsafe { packing.blocks(panel, blocks, to) }
+        };
+        let b = if local {
+            Panels::Local(&pack_blocks)
+        } else {
+            packed = packing.all();
+            Panels::Packed(packed.ptr())
+        };
+        let block_rows = if local { LOCAL_BLOCK_ROWS } else { BLOCK_ROWS };
+        let product = Product {
+            a: staged.copy.ptr(),
+            lda: blocks.size,
+            b,
+            k: if repeated { k } else { blocks.count * k },
+            repeats: if repeated { blocks.count } else { 1 },
+            a_repeat: staged.block,
+            chunk,
+            ldc: out_image,
+            a_group: blocks.count * staged.block,
+            strips: positions * parts.count,
+            block: (block_rows / parts.longest()).max(1),
+            ..self.product(bias, out)
+        };
+        let [row_window, column_window] = &packing.window;
         // SAFETY: `taps` only names source pixels that exist; each strip owns some images of one output pixel.
         unsafe {
             product.run(|strip, runs| {
                 let (position, part) = (strip / parts.count, strip % parts.count);
                 let (first, count) = parts.range(part);
-                for (r, h) in rows.taps(position / columns.out_len) {
-                    for (s, w) in columns.taps(position % columns.out_len) {
-                        let a = h * staged.row + w * staged.pixel;
-                        push_run(
-                            runs,
-                            Run { a: a as isize, b: (r * self.kernel_width + s) * k, len: k },
-                            1,
-                        );
+                for block in 0..if repeated { 1 } else { blocks.count } {
+                    for (r, h) in rows.taps(position / columns.out_len) {
+                        for (s, w) in columns.taps(position % columns.out_len) {
+                            let tap = (r - row_window.start) * column_window.len() + s
+                                - column_window.start;
+                            let a = (block * staged.block + h * staged.row + w * staged.column)
+                                as isize;
+                            runs.push(Run {
+                                a,
+                                b: block * k + tap * blocks.size,
+                                len: blocks.size,
+                            });
+                        }
                     }
                 }
-                let a = (first * staged.image) as isize;
-                Strip { a, c: position * self.out_channels + first * out_image, rows: count }
+                let a = (first * blocks.size) as isize;
+                Strip { a, c: position * out_channels + first * out_image, rows: count }
             });
         }
     }
 
-    fn by_pixels<T: Real>(
-        &self,
-        isa: Isa,
-        src: &[T],
-        panels: &Scratch<T>,
-        bias: Option<&[T]>,
-        out: &mut [T],
-    ) {
+    fn by_pixels(&self, src: &[T], bias: Option<&[T]>, out: &mut [T]) {
         let [rows, columns] = &self.axes;
+        let [src_channels, out_channels] = self.channels();
         let staged = pack::padded(src, self.sizes(), columns.overhang());
-        let k = self.src_channels / self.groups;
+        let len = src_channels / self.g.groups;
+        let packing = self.packing(ChannelBlocks::whole(self.g.groups, len));
+        let panels = packing.all();
+        let k = packing.block_rows().max(1);
         let phases = columns.out_step;
-        let parts = Parts::new(columns.count(0));
+        let parts = Parts::new(columns.count(0), BLOCK_ROWS);
+        let limit = chunk_len::<T>();
         let product = Product {
             a: staged.start,
             lda: columns.src_step * staged.pixel,
-            ldc: columns.out_step * self.out_channels,
-            strips: self.images * rows.out_len * phases * parts.count,
+            b: Panels::Packed(panels.ptr()),
+            k,
+            // Whole taps, or equal parts of one.
+            chunk: if len <= limit {
+                (limit / len.max(1) * len).max(1)
+            } else {
+                even_chunk(len, limit)
+            },
+            ldc: columns.out_step * out_channels,
+            a_group: len,
+            strips: self.g.n * rows.out_len * phases * parts.count,
             block: (BLOCK_ROWS / parts.longest()).max(1),
-            ..self.product(isa, panels, bias, out)
+            ..self.product(bias, out)
         };
+        let [row_window, column_window] = &packing.window;
         // SAFETY: rows of taps exist by `Axis::taps`, columns reach at most `overhang` out of the source, which is padded by
         // as much; each strip owns some pixels of one phase of one output row.
         unsafe {
@@ -152,47 +209,44 @@ impl Sliding {
                         if columns.inside(offset, count).is_empty() {
                             continue;
                         }
+                        let tap =
+                            (r - row_window.start) * column_window.len() + s - column_window.start;
                         let at = (offset + staged.left as isize) * staged.pixel as isize;
                         let a = at + (image * staged.image + h * staged.row) as isize;
-                        push_run(runs, Run { a, b: (r * self.kernel_width + s) * k, len: k }, 1);
+                        push_run(runs, Run { a, b: tap * len, len }, 1);
                     }
                 }
                 let pixel = (image * rows.out_len + row) * columns.out_len;
-                let c = (pixel + phase + first * columns.out_step) * self.out_channels;
+                let c = (pixel + phase + first * columns.out_step) * out_channels;
                 Strip { a: 0, c, rows: count }
             });
         }
     }
 
-    fn product<'a, T: Real>(
-        &self,
-        isa: Isa,
-        panels: &Scratch<T>,
-        bias: Option<&'a [T]>,
-        out: &mut [T],
-    ) -> Product<'a, T> {
-        let k = self.src_channels / self.groups;
-        let limit = chunk_len::<T>();
+    /// What both kinds of rows have in common.
+    fn product<'b>(&self, bias: Option<&'b [T]>, out: &mut [T]) -> Product<'b, T> {
+        let out_channels = self.channels()[1];
         Product {
-            kernels: T::kernels(isa),
+            kernels: T::kernels(self.isa),
             order: Order::RowMajor,
             a: std::ptr::null(),
             lda: 0,
-            b: panels.ptr(),
-            k: self.taps * k,
-            // Whole taps, or equal parts of one.
-            chunk: if k <= limit { (limit / k.max(1) * k).max(1) } else { even_chunk(k, limit) },
-            columns: self.out_channels / self.groups,
+            b: Panels::Packed(std::ptr::null()),
+            k: 1,
+            repeats: 1,
+            a_repeat: 0,
+            chunk: 1,
+            columns: out_channels / self.g.groups,
             c: out.as_mut_ptr(),
             ldc: 0,
             bias,
             accumulate: false,
-            groups: self.groups,
-            a_group: k,
-            c_group: self.out_channels / self.groups,
+            groups: self.g.groups,
+            a_group: 0,
+            c_group: out_channels / self.g.groups,
             strips: 0,
             block: 1,
-            work: self.macs,
+            work: self.g.macs(),
         }
     }
 }
@@ -209,7 +263,7 @@ pub(super) fn push_run(runs: &mut Vec<Run>, run: Run, k_step: usize) {
     runs.push(run);
 }
 
-/// Rows cut into nearly equal parts that fit a block.
+/// A length cut into nearly equal parts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parts {
     total: usize,
@@ -217,15 +271,16 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn new(total: usize) -> Self {
-        Self { total, count: total.div_ceil(BLOCK_ROWS).max(1) }
+    /// As few parts as possible of at most `limit`.
+    pub(super) fn new(total: usize, limit: usize) -> Self {
+        Self { total, count: total.div_ceil(limit).max(1) }
     }
 
     pub(super) fn longest(&self) -> usize {
         self.total.div_ceil(self.count).max(1)
     }
 
-    /// First row and number of rows of a part.
+    /// Start and length of a part.
     pub(super) fn range(&self, part: usize) -> (usize, usize) {
         let first = (part * self.longest()).min(self.total);
         (first, self.longest().min(self.total - first))

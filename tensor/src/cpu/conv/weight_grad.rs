@@ -1,112 +1,319 @@
-//! The gradient with respect to the weight: for every tap, (input, shifted by the tap)ᵀ times output gradient, summed over
-//! all pixels of the batch.
+//! The gradient with respect to the weight: for every tap, (input, shifted by the tap)ᵀ times output gradient, summed over all
+//! pixels of the batch.
+//!
+//! A task owns all taps of some input channels and of one panel of output channels. Its sums stay in the cache while it walks
+//! over the pixels, and are then written to the weight's order. Where there would be too few tasks, the pixels are cut into
+//! ranges (by the shapes, not by the threads) whose sums are added in order.
 
 use crate::cpu::conv::ConvGeometry;
-use crate::cpu::conv::pack::{self, Sizes};
+use crate::cpu::conv::axis::Axis;
+use crate::cpu::conv::pack::{self, ChannelBlocks, Sizes};
 use crate::cpu::conv::sliding::{Parts, push_run};
 use crate::cpu::gemm::even_chunk;
 use crate::cpu::microkernel::{Order, Real, Run};
-use crate::cpu::product::{Product, Strip, chunk_len};
+use crate::cpu::product::{Panels, Part, Product, Strip, chunk_len};
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
+use std::ops::Range;
 
-/// Below this many strips a block takes one strip, for the sake of enough tasks; above, all taps of a kernel row share the
-/// pixels in the cache.
-const FEW_STRIPS: usize = 64;
+/// Bytes of a task's sums: a quarter of a 1 MiB L2, beside the pixels of a chunk.
+const SUMS_BYTES: usize = 256 << 10;
+
+/// Tasks to aim at, as for other products.
+const TASKS: usize = 16;
 
 pub(super) fn run<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
-    let kernels = T::kernels(isa);
-    let [rows, columns] = &g.forward_axes();
-    let sizes = Sizes { images: g.n, rows: g.h, columns: g.w, channels: g.c };
-    // Runs of pixels must be long: with small maps they go over the images.
-    let images_inside = g.n > g.ow && g.ow < 16;
-    let staged = if images_inside { pack::images_inside(x, sizes) } else { pack::borrow(x, sizes) };
-    let panels = pack::pixel_panels(g, dy, kernels.columns, images_inside);
-    let pixels = g.n * g.oh * g.ow;
-    let (inputs, outputs, taps) = (g.group_inputs(), g.group_outputs(), g.taps());
-    let k_step = if images_inside { staged.image } else { columns.src_step * staged.pixel };
-
-    let parts = Parts::new(inputs);
-    let strips = parts.count * taps;
-    // [groups, taps, inputs, outputs]
-    let sums = Scratch::<T>::new(g.groups * taps * inputs * outputs);
-    let product = Product {
-        kernels,
-        order: Order::ColumnMajor,
-        a: staged.start,
-        lda: k_step,
-        b: panels.ptr(),
-        k: pixels,
-        // Half a chunk: the pixels of a strip take more of the cache than the rows of other products.
-        chunk: even_chunk(pixels, chunk_len::<T>() / 2),
-        columns: outputs,
-        c: sums.ptr(),
-        ldc: outputs,
-        bias: None,
-        accumulate: false,
-        groups: g.groups,
-        a_group: inputs,
-        c_group: taps * inputs * outputs,
-        strips,
-        block: if strips * outputs.div_ceil(kernels.columns) < FEW_STRIPS { 1 } else { g.kw },
-        work: g.macs(),
+    let grad = WeightGrad::new(isa, g, x, dy);
+    let (tiles, splits) = (grad.tiles(), grad.splits);
+    let partial = Scratch::<T>::new(if splits > 1 { tiles * splits * grad.sums_len() } else { 0 });
+    let (partial, dw) = (Shared::new(partial.ptr()), Shared::new(dw.as_mut_ptr()));
+    let place = |tile: usize, split: usize| {
+        partial.ptr().wrapping_add((tile * splits + split) * grad.sums_len())
     };
-    // SAFETY: `taps` and `inside` only name input pixels that exist; each strip owns some rows of one tap.
-    unsafe {
-        product.run(|strip, runs| {
-            // Taps run fastest, so that those of a kernel row share a block.
-            let (part, tap) = (strip / taps, strip % taps);
-            let (first, count) = parts.range(part);
-            let ((_, dh), (_, dw)) = (rows.phases[0][tap / g.kw], columns.phases[0][tap % g.kw]);
-            let rows_inside = rows.inside(dh, g.oh);
-            let columns_inside = columns.inside(dw, g.ow);
-            let h = |i: usize| (dh + (i * rows.src_step) as isize) as usize;
-            let w = |j: usize| (dw + (j * columns.src_step) as isize) as usize;
-            if images_inside {
-                for i in rows_inside {
-                    for j in columns_inside.clone() {
-                        let a = (h(i) * staged.row + w(j) * staged.pixel) as isize;
-                        push_run(runs, Run { a, b: (i * g.ow + j) * g.n, len: g.n }, k_step);
-                    }
-                }
-            } else if !columns_inside.is_empty() {
-                let (begin, len) = (columns_inside.start, columns_inside.len());
-                for n in 0..g.n {
-                    for i in rows_inside.clone() {
-                        let a = n * staged.image + h(i) * staged.row + w(begin) * staged.pixel;
-                        let b = (n * g.oh + i) * g.ow + begin;
-                        push_run(runs, Run { a: a as isize, b, len }, k_step);
-                    }
-                }
+    if splits == 1 {
+        run_tasks(tiles, g.macs(), |tile| {
+            let sums = Scratch::<T>::new(grad.sums_len());
+            // SAFETY: the sums are this task's; tiles are different parts of dw.
+            unsafe {
+                grad.sum(tile, 0, sums.ptr());
+                grad.write(tile, sums.ptr(), dw.ptr());
             }
-            Strip { a: first as isize, c: (tap * inputs + first) * outputs, rows: count }
         });
+        return;
     }
-    to_oihw(g, sums.ptr(), dw);
+    run_tasks(tiles * splits, g.macs(), |task| {
+        let (tile, split) = (task / splits, task % splits);
+        // SAFETY: each pair of tile and range has its own sums.
+        unsafe { grad.sum(tile, split, place(tile, split)) };
+    });
+    run_tasks(tiles, tiles * splits * grad.sums_len(), |tile| {
+        let sums = place(tile, 0);
+        // SAFETY: all sums of this tile are complete, and nobody else uses them; tiles are different parts of dw.
+        unsafe {
+            for split in 1..splits {
+                let other = place(tile, split);
+                (0..grad.sums_len()).for_each(|i| *sums.add(i) += *other.add(i));
+            }
+            grad.write(tile, sums, dw.ptr());
+        }
+    });
 }
 
-/// `[groups, taps, inputs, outputs]` to `[groups · outputs, inputs, taps]`.
-fn to_oihw<T: Real>(g: &ConvGeometry, sums: *const T, dw: &mut [T]) {
-    // Output channels of a task: one cache line of each row of sums.
-    const BLOCK: usize = 16;
-    let (inputs, outputs, taps) = (g.group_inputs(), g.group_outputs(), g.taps());
-    let blocks = outputs.div_ceil(BLOCK);
-    let (sums, to) = (Shared::new(sums.cast_mut()), Shared::new(dw.as_mut_ptr()));
-    run_tasks(g.groups * blocks, dw.len(), |task| {
-        let (group, first) = (task / blocks, task % blocks * BLOCK);
-        let count = BLOCK.min(outputs - first);
-        let from = sums.ptr().wrapping_add(group * taps * inputs * outputs + first);
-        let to = to.ptr().wrapping_add((group * outputs + first) * inputs * taps);
-        for input in 0..inputs {
-            for tap in 0..taps {
-                for o in 0..count {
-                    // SAFETY: both offsets lie in their arrays; tasks own different output channels.
-                    unsafe {
-                        let x = *from.add((tap * inputs + input) * outputs + o);
-                        *to.add((o * inputs + input) * taps + tap) = x;
-                    }
+/// The input with the distances that the runs need.
+struct Input<T> {
+    start: *const T,
+    images_inside: bool,
+    image: usize,
+    row: usize,
+    column: usize,
+    /// Distance of blocks of channels, and of groups.
+    block: usize,
+    group: usize,
+    /// Distance of consecutive pixels of a run.
+    k_step: usize,
+    _copy: Option<Scratch<T>>,
+}
+
+// SAFETY: shared access only yields the raw pointer; who uses it answers for races.
+unsafe impl<T: Sync> Sync for Input<T> {}
+
+impl<T: Real> Input<T> {
+    fn new(
+        isa: Isa,
+        g: &ConvGeometry,
+        x: &[T],
+        blocks: ChannelBlocks,
+        images_inside: bool,
+    ) -> Self {
+        if images_inside {
+            let sizes = Sizes { images: g.n, rows: g.h, columns: g.w, channels: g.c };
+            let copy = pack::blocked(isa, x, sizes, blocks, true);
+            return Self {
+                start: copy.copy.ptr(),
+                images_inside: true,
+                image: copy.image,
+                row: copy.row,
+                column: copy.column,
+                block: copy.block,
+                group: blocks.count * copy.block,
+                k_step: blocks.size,
+                _copy: Some(copy.copy),
+            };
+        }
+        Self {
+            start: x.as_ptr(),
+            images_inside: false,
+            image: g.h * g.w * g.c,
+            row: g.w * g.c,
+            column: g.c,
+            block: blocks.size,
+            group: blocks.channels,
+            k_step: g.stride[1] * g.c,
+            _copy: None,
+        }
+    }
+}
+
+struct WeightGrad<'a, T: Real> {
+    isa: Isa,
+    g: &'a ConvGeometry,
+    axes: [Axis; 2],
+    /// The input: as it is, or (with small maps) in blocks of channels and with the images of the batch side by side, so that
+    /// runs of pixels are long.
+    input: Input<T>,
+    /// The output gradient, `[groups, panels, pixels, width]`.
+    pixels: Scratch<T>,
+    /// Taps that meet the input anywhere.
+    window: [Range<usize>; 2],
+    /// Input channels in blocks of a tile's height.
+    blocks: ChannelBlocks,
+    /// Blocks of a group, cut into the tasks' parts.
+    parts: Parts,
+    /// Panels of a group.
+    panels: usize,
+    width: usize,
+    /// Ranges of chunks of pixels.
+    splits: usize,
+}
+
+impl<'a, T: Real> WeightGrad<'a, T> {
+    fn new(isa: Isa, g: &'a ConvGeometry, x: &[T], dy: &[T]) -> Self {
+        let axes = g.forward_axes();
+        let kernels = T::kernels(isa);
+        let width = kernels.columns;
+        let images_inside = g.n >= 8 && g.ow < 16;
+        let blocks = ChannelBlocks::new(g.groups, g.group_inputs(), kernels.column_major.len());
+        let input = Input::new(isa, g, x, blocks, images_inside);
+        let window = axes.each_ref().map(Axis::used);
+        let panels = g.group_outputs().div_ceil(width);
+        let tap_bytes = (window[0].len() * window[1].len()).max(1) * width * size_of::<T>();
+        let channels = (SUMS_BYTES / tap_bytes).clamp(1, 128);
+        let parts = Parts::new(blocks.count, (channels / blocks.size).max(1));
+        let sizes = Sizes { images: g.n, rows: g.oh, columns: g.ow, channels: g.o };
+        let columns = ChannelBlocks {
+            groups: g.groups,
+            channels: g.group_outputs(),
+            size: width,
+            count: panels,
+        };
+        let pixels = pack::blocked(isa, dy, sizes, columns, images_inside).copy;
+        let mut grad =
+            Self { isa, g, axes, input, pixels, window, blocks, parts, panels, width, splits: 1 };
+        let chunks = grad.product(std::ptr::null_mut()).chunks();
+        grad.splits = TASKS.div_ceil(grad.tiles().max(1)).min(chunks);
+        grad
+    }
+
+    fn taps(&self) -> usize {
+        self.window[0].len() * self.window[1].len()
+    }
+
+    fn tiles(&self) -> usize {
+        self.g.groups * self.parts.count * self.panels
+    }
+
+    /// Channels of a part, at most.
+    fn part_channels(&self) -> usize {
+        self.parts.longest() * self.blocks.size
+    }
+
+    /// Elements of the sums of a task: `[taps, channels of the part, width]` and a row of zeros for the taps never met.
+    fn sums_len(&self) -> usize {
+        (self.taps() * self.part_channels() + 1) * self.width
+    }
+
+    /// Group, part of the input channels and panel of a tile.
+    fn tile(&self, tile: usize) -> (usize, usize, usize) {
+        let (group, tile) =
+            (tile / (self.parts.count * self.panels), tile % (self.parts.count * self.panels));
+        (group, tile / self.panels, tile % self.panels)
+    }
+
+    fn product(&self, sums: *mut T) -> Product<'_, T> {
+        let pixels = self.g.n * self.g.oh * self.g.ow;
+        Product {
+            kernels: T::kernels(self.isa),
+            order: Order::ColumnMajor,
+            a: self.input.start,
+            lda: self.input.k_step,
+            b: Panels::Packed(self.pixels.ptr()),
+            k: pixels,
+            repeats: 1,
+            a_repeat: 0,
+            // Half a chunk: the pixels of a task take more of the cache than the rows of other products.
+            chunk: even_chunk(pixels, chunk_len::<T>() / 2),
+            columns: self.g.group_outputs(),
+            c: sums,
+            ldc: self.width,
+            bias: None,
+            accumulate: false,
+            groups: self.g.groups,
+            a_group: self.input.group,
+            c_group: 0,
+            strips: 0,
+            block: 1,
+            work: 0,
+        }
+    }
+
+    /// Sums a tile over a range of pixels.
+    ///
+    /// # Safety
+    /// `sums` has room for `sums_len` elements that nobody else touches.
+    unsafe fn sum(&self, tile: usize, split: usize, sums: *mut T) {
+        let (group, part, panel) = self.tile(tile);
+        // The panel's columns begin at column 0 of the sums.
+        let product = self.product(sums.wrapping_sub(panel * self.width));
+        let chunks = product.chunks();
+        let per_split = chunks.div_ceil(self.splits);
+        let range = (split * per_split).min(chunks)..((split + 1) * per_split).min(chunks);
+        let zero_from =
+            if range.is_empty() { 0 } else { self.taps() * self.part_channels() * self.width };
+        // SAFETY: inside the sums.
+        unsafe { (zero_from..self.sums_len()).for_each(|i| *sums.add(i) = T::ZERO) };
+        let pixels = range.start * product.chunk..(range.end * product.chunk).min(product.k);
+        let (first, count) = self.parts.range(part);
+        let what =
+            Part { group, strips: 0..self.taps() * count, panels: panel..panel + 1, chunks: range };
+        // SAFETY: the runs only name input pixels that exist; each strip owns the rows of one tap and block.
+        unsafe {
+            product.run_part(&what, &|strip, runs: &mut Vec<Run>| {
+                let (tap, block) = (strip / count, strip % count);
+                self.plan(tap, &pixels, runs);
+                Strip {
+                    a: ((first + block) * self.input.block) as isize,
+                    c: (tap * self.part_channels() + block * self.blocks.size) * self.width,
+                    rows: self.blocks.range(first + block).len(),
+                }
+            });
+        }
+    }
+
+    /// The runs of pixels at which a tap meets the input, among them all in the range `pixels`.
+    fn plan(&self, tap: usize, pixels: &Range<usize>, runs: &mut Vec<Run>) {
+        let (g, [rows, columns]) = (self.g, &self.axes);
+        let (_, dh) = rows.phases[0][self.window[0].start + tap / self.window[1].len()];
+        let (_, dw) = columns.phases[0][self.window[1].start + tap % self.window[1].len()];
+        let rows_inside = rows.inside(dh, g.oh);
+        let columns_inside = columns.inside(dw, g.ow);
+        if columns_inside.is_empty() || pixels.is_empty() {
+            return;
+        }
+        let h = |i: usize| (dh + (i * rows.src_step) as isize) as usize;
+        let w = |j: usize| (dw + (j * columns.src_step) as isize) as usize;
+        let within = |range: Range<usize>, unit: usize| {
+            range.start.max(pixels.start / unit)..range.end.min(pixels.end.div_ceil(unit))
+        };
+        let input = &self.input;
+        if input.images_inside {
+            for i in within(rows_inside, g.ow * g.n) {
+                for j in columns_inside.clone() {
+                    let a = (h(i) * input.row + w(j) * input.column) as isize;
+                    push_run(runs, Run { a, b: (i * g.ow + j) * g.n, len: g.n }, input.k_step);
+                }
+            }
+        } else {
+            let (begin, len) = (columns_inside.start, columns_inside.len());
+            for n in within(0..g.n, g.oh * g.ow) {
+                for i in rows_inside.clone() {
+                    let a = n * input.image + h(i) * input.row + w(begin) * input.column;
+                    let b = (n * g.oh + i) * g.ow + begin;
+                    push_run(runs, Run { a: a as isize, b, len }, input.k_step);
                 }
             }
         }
-    });
+    }
+
+    /// Writes a tile to its place in `dw`, `[O, C / groups, kh, kw]`.
+    ///
+    /// # Safety
+    /// `sums` is complete, and nobody else writes the tile's part of `dw`.
+    unsafe fn write(&self, tile: usize, sums: *const T, dw: *mut T) {
+        let (group, part, panel) = self.tile(tile);
+        let (inputs, outputs, taps) =
+            (self.g.group_inputs(), self.g.group_outputs(), self.g.taps());
+        let (first, count) = self.parts.range(part);
+        let channels = self.blocks.range(first).start..self.blocks.range(first + count - 1).end;
+        let longest = self.part_channels();
+        let [window_rows, window_columns] = &self.window;
+        let row = |channel: usize, tap: usize| {
+            let (r, s) = (tap / self.g.kw, tap % self.g.kw);
+            let row = if window_rows.contains(&r) && window_columns.contains(&s) {
+                let tap = (r - window_rows.start) * window_columns.len() + s - window_columns.start;
+                tap * longest + channel
+            } else {
+                self.taps() * longest
+            };
+            row * self.width
+        };
+        let from_rows: Vec<usize> =
+            (0..channels.len()).flat_map(|c| (0..taps).map(move |tap| row(c, tap))).collect();
+        let first_output = panel * self.width;
+        let to_rows: Vec<usize> =
+            (0..self.width.min(outputs - first_output)).map(|o| o * inputs * taps).collect();
+        let to =
+            dw.wrapping_add(((group * outputs + first_output) * inputs + channels.start) * taps);
+        // SAFETY: rows of the sums; for each output channel of the panel, the taps of the part's channels.
+        unsafe { (T::loops(self.isa).transpose)(sums, &from_rows, to, &to_rows) };
+    }
 }
