@@ -17,8 +17,13 @@ pub enum Rule {
     /// `|a - b| <= tol * |b|` for each element: p values.
     Elementwise(f64),
     /// A table of gradients: each row relative to its first column (the L2 norm of a parameter's gradient), but at least
-    /// to `1e-6` of the largest. Some gradients are zero up to rounding (a bias before a batch norm).
-    Rows(f64),
+    /// to the largest times `floor`. Some gradients are zero up to rounding (a bias before a batch norm).
+    Rows {
+        /// Relative tolerance.
+        tol: f64,
+        /// Smallest scale of a row, relative to the largest.
+        floor: f64,
+    },
     /// Bytes of an image: none differs by more than `max_abs`, and at most `max_fraction` of them differ at all.
     Bytes {
         /// Largest difference.
@@ -28,8 +33,19 @@ pub enum Rule {
     },
 }
 
-/// The smallest scale of a row of gradients, relative to the largest.
+/// [`Rule::Rows`] in f64, where with a tolerance of 1e-8 it allows 45 units in the last place of the largest gradient.
 const ROW_FLOOR: f64 = 1e-6;
+
+/// The floor of [`Rule::Rows`]: in f32 it allows as many units in the last place, since what is zero up to rounding is
+/// zero up to the rounding of the precision it is computed in.
+fn row_floor(tol: &Tolerance, dtype: DType) -> f64 {
+    match (dtype, tol.f64, tol.f32) {
+        (DType::F32, Some(f64), Some(f32)) => {
+            ROW_FLOOR * (f64 * f64::from(f32::EPSILON)) / (f32 * f64::EPSILON)
+        }
+        _ => ROW_FLOOR,
+    }
+}
 
 impl Rule {
     /// The rule for the expected tensor of `role`, when computing in `dtype`; `None` if the tolerance has none.
@@ -47,7 +63,9 @@ impl Rule {
             _ => None,
         }?;
         Some(match role {
-            "out.train_grads" | "out.grads" => Rule::Rows(relative),
+            "out.train_grads" | "out.grads" => {
+                Rule::Rows { tol: relative, floor: row_floor(tol, dtype) }
+            }
             _ if tol.elementwise => Rule::Elementwise(relative),
             _ => Rule::Relative(relative),
         })
@@ -113,15 +131,35 @@ impl fmt::Display for Difference {
 /// # Errors
 /// The worst difference.
 pub fn compare(rule: Rule, found: &Tensor, expected: &Tensor) -> Result<(), Difference> {
+    compare_with_slack(rule, found, expected, &vec![0.0; expected.numel()])
+}
+
+/// As [`compare`], with so much more allowed for each element.
+///
+/// # Errors
+/// The worst difference.
+///
+/// # Panics
+/// If there is not one number for each expected element.
+pub fn compare_with_slack(
+    rule: Rule,
+    found: &Tensor,
+    expected: &Tensor,
+    slack: &[f64],
+) -> Result<(), Difference> {
+    assert!(slack.len() == expected.numel(), "compare: {} numbers of slack", slack.len());
     if found.shape() != expected.shape() {
         let (found, expected) = (found.shape().to_string(), expected.shape().to_string());
         return Err(Difference::Shape { found, expected });
     }
     let (a, b) = (found.to_f64_vec(), expected.to_f64_vec());
-    let allowed = allowances(rule, &b, &expected.shape());
+    let mut allowed = allowances(rule, &b, &expected.shape());
+    allowed.iter_mut().zip(slack).for_each(|(allowed, slack)| *allowed += slack);
     let excess = |i: usize| {
         let off = (a[i] - b[i]).abs();
-        if off <= allowed[i] {
+        if !allowed[i].is_finite() {
+            f64::INFINITY
+        } else if off <= allowed[i] {
             0.0
         } else if off.is_nan() || allowed[i] == 0.0 {
             f64::INFINITY
@@ -165,10 +203,10 @@ fn allowances(rule: Rule, b: &[f64], shape: &Shape) -> Vec<f64> {
             vec![tol * scale; b.len()]
         }
         Rule::Elementwise(tol) => b.iter().map(|b| tol * b.abs()).collect(),
-        Rule::Rows(tol) => {
+        Rule::Rows { tol, floor } => {
             let columns = shape.last().copied().unwrap_or(1).max(1);
             let norms: Vec<f64> = b.iter().step_by(columns).copied().collect();
-            let floor = ROW_FLOOR * largest(&norms);
+            let floor = floor * largest(&norms);
             (0..b.len()).map(|i| tol * norms[i / columns].max(floor)).collect()
         }
         Rule::Bytes { max_abs, .. } => vec![max_abs; b.len()],
@@ -213,7 +251,7 @@ mod tests {
     #[test]
     fn rows_of_gradients_are_relative_to_their_norm() {
         let b = Tensor::new(&[10.0, 1.0, 1e-3, 1e-4, 1e-9, 1e-9], [3, 2]);
-        let rule = Rule::Rows(1e-3);
+        let rule = Rule::Rows { tol: 1e-3, floor: 1e-6 };
         let moved = |d: [f64; 6]| compare(rule, &(&b + &Tensor::new(&d, [3, 2])), &b);
         assert!(moved([0.0, 9e-3, 0.0, 0.9e-6, 0.0, 0.9e-8]).is_ok());
         // The second column counts from its row's norm, the third row from the floor of 1e-6 * 10.
@@ -241,7 +279,7 @@ mod tests {
             Rule::Exact,
             Rule::Relative(1.0),
             Rule::Elementwise(1.0),
-            Rule::Rows(1.0),
+            Rule::Rows { tol: 1.0, floor: 1.0 },
             Rule::Bytes { max_abs: 255.0, max_fraction: 1.0 },
         ];
         for rule in rules {
@@ -250,6 +288,17 @@ mod tests {
         }
         // Nor do infinities that were not expected.
         assert!(!passes(Rule::Relative(1.0), &[f64::INFINITY], &[1.0]));
+    }
+
+    #[test]
+    fn slack_is_for_each_element() {
+        let (a, b) = (t(&[1.3, 2.3]), t(&[1.0, 2.0]));
+        let with = |slack: [f64; 2]| compare_with_slack(Rule::Exact, &a, &b, &slack);
+        assert!(with([0.31, 0.31]).is_ok());
+        assert!(matches!(with([0.31, 0.0]), Err(Difference::Value { index, .. }) if index == [1]));
+        for nonsense in [f64::NAN, f64::INFINITY] {
+            assert!(with([nonsense, 0.31]).is_err());
+        }
     }
 
     #[test]
@@ -270,7 +319,13 @@ mod tests {
         let tol = Tolerance { f64: Some(1e-10), f32: Some(1e-4), ..Default::default() };
         let of = |tol: &Tolerance, role, dtype| Rule::of(tol, role, DType::F64, dtype);
         assert_eq!(of(&tol, "out.y", DType::F32), Some(Rule::Relative(1e-4)));
-        assert_eq!(of(&tol, "out.train_grads", DType::F64), Some(Rule::Rows(1e-10)));
+        let rows = Rule::Rows { tol: 1e-10, floor: 1e-6 };
+        assert_eq!(of(&tol, "out.train_grads", DType::F64), Some(rows));
+        let Some(Rule::Rows { tol: 1e-4, floor }) = of(&tol, "out.grads", DType::F32) else {
+            panic!("not rows")
+        };
+        // Units in the last place: 1e-10 * 1e-6 / 2^-52 = 1e-4 * floor / 2^-23.
+        assert!((floor / (1e-12 * 2f64.powi(29)) - 1.0).abs() < 1e-12, "{floor:e}");
         let p_values = Tolerance { elementwise: true, f32: None, ..tol };
         assert_eq!(of(&p_values, "out.p", DType::F64), Some(Rule::Elementwise(1e-10)));
         assert_eq!(of(&p_values, "out.p", DType::F32), None);

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// What passes today. Raise it when operations arrive; never lower it.
-const PASSED: usize = 236;
+const PASSED: usize = 366;
 
 #[test]
 fn the_embedded_vectors_pass() {
@@ -91,6 +91,27 @@ fn what_a_supported_case_needs_and_nobody_does_is_a_failure() {
     assert_eq!((unknown.failed(), unknown.not_supported.get("cauchy")), (0, Some(&1)));
 }
 
+/// An input whose rounding to f32 alone moves the result further than the tolerance is no failure of the f32 run; one
+/// whose result is wrong in f64 too remains one.
+#[test]
+fn what_rounding_the_inputs_does_is_allowed_in_f32_and_nothing_else() {
+    let goldens = Goldens::embedded().unwrap();
+    // ln z at z = 1 - 1e-4.
+    let name = "lpconv/mask/k3x5_p16_init";
+    let case = goldens.manifest().cases.iter().find(|c| c.name == name).unwrap();
+    let runner = cases::runner(case).unwrap();
+    assert!(run_case(&goldens, case, runner).is_empty());
+    let entry = &case.tensors["in.C"];
+    let c = goldens.tensor(case, entry).to_f64_vec();
+    assert!(c.iter().any(|&v| f64::from(v as f32) != v), "the inputs are not f32 numbers");
+
+    let mut spoiled = Goldens::embedded().unwrap();
+    spoiled.spoil(case, "grad.log2p");
+    let failures = run_case(&spoiled, case, runner);
+    let precisions: Vec<&str> = failures.iter().map(|f| f.precision.as_str()).collect();
+    assert_eq!(precisions, ["f64"], "{failures:?}");
+}
+
 /// One case of every operation, every expected tensor in turn: with its first element wrong, the case fails for it.
 #[test]
 fn every_expected_tensor_is_compared() {
@@ -110,7 +131,7 @@ fn every_expected_tensor_is_compared() {
             assert!(run_case(&goldens, case, cases::runner(case).unwrap()).is_empty());
         }
     }
-    assert!(seen.len() >= 3);
+    assert!(seen.len() >= 75, "{} operations", seen.len());
 }
 
 fn error_of(directory: &Path) -> String {

@@ -5,6 +5,7 @@ use autograd::{Reduction, Var};
 use nn::{
     Context, Forward, ModuleExt,
     layers::{BatchNorm2d, BatchNormOptions},
+    loss::mse,
 };
 use tensor::{Conv2dOptions, Device, Pool2d, Stream, Tensor};
 
@@ -28,6 +29,7 @@ pub(super) const RUNNERS: &[Runner] = &[
     ops("log_softmax", |run| along_axis(run, Var::log_softmax)),
     ops("cross_entropy", cross_entropy),
     ops("soft_cross_entropy", soft_cross_entropy),
+    ops("mse", mean_squared_error),
 ];
 
 fn conv2d(run: &Run) -> Result<()> {
@@ -158,5 +160,16 @@ fn soft_cross_entropy(run: &Run) -> Result<()> {
     let target = run.var("target")?;
     ensure!(!target.requires_grad(), "a gradient of the target is expected");
     run.output("y", run.var("logits")?.soft_cross_entropy(target.value(), Reduction::Mean));
+    Ok(())
+}
+
+/// The target is a constant to the loss, but the loss is symmetric: the other way round it has the target's gradient.
+fn mean_squared_error(run: &Run) -> Result<()> {
+    let (reduction, input) = (reduction(run)?, run.var("input")?);
+    let target = Var::leaf(run.tensor("in.target")?);
+    let swapped = mse(&target, input.value(), reduction);
+    let gradients = swapped.backward_with(&run.tensor("up.y")?);
+    run.result("grad.target", gradients.wrt(&target).clone());
+    run.output("y", mse(&input, target.value(), reduction));
     Ok(())
 }
