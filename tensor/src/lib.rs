@@ -17,6 +17,8 @@
 mod cpu;
 mod device;
 mod dtype;
+mod error;
+pub mod io;
 mod kernels;
 mod layout;
 mod ops;
@@ -28,6 +30,7 @@ mod tensor;
 pub use cpu::kernels_for_bench;
 pub use device::Device;
 pub use dtype::{DType, Element};
+pub use error::Error;
 pub use kernels::{BatchNormGrad, LayerNormGrad};
 pub use ops::{AdamStep, Conv2dOptions, Pool2d, SgdStep, Targets, sum_of_squares};
 pub use random::Stream;
