@@ -17,10 +17,7 @@ pub(crate) trait Float:
 {
     const ZERO: Self;
     const ONE: Self;
-    const INFINITY: Self;
     const NEG_INFINITY: Self;
-    /// Smallest positive normal number.
-    const MIN_POSITIVE: Self;
     fn abs(self) -> Self;
     fn exp(self) -> Self;
     fn exp_m1(self) -> Self;
@@ -33,7 +30,6 @@ pub(crate) trait Float:
     fn powf(self, e: Self) -> Self;
     /// The error function, from `libm`.
     fn erf(self) -> Self;
-    fn mul_add(self, a: Self, b: Self) -> Self;
     fn is_nan(self) -> bool;
 }
 
@@ -42,9 +38,7 @@ macro_rules! float {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
-            const INFINITY: Self = $t::INFINITY;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
-            const MIN_POSITIVE: Self = $t::MIN_POSITIVE;
             #[inline(always)]
             fn abs(self) -> Self {
                 $t::abs(self)
@@ -88,10 +82,6 @@ macro_rules! float {
             #[inline(always)]
             fn erf(self) -> Self {
                 $erf(self)
-            }
-            #[inline(always)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                $t::mul_add(self, a, b)
             }
             #[inline(always)]
             fn is_nan(self) -> bool {

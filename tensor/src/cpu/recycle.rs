@@ -75,22 +75,11 @@ impl Buffer {
         Buffer { ptr: Self::fresh(capacity), len, capacity }
     }
 
-    /// A buffer of `len` zeros.
-    pub(crate) fn zeroed(len: usize) -> Self {
-        let mut buffer = Buffer::new(len);
-        buffer.bytes_mut().fill(0);
-        buffer
-    }
-
     fn fresh(capacity: usize) -> NonNull<u8> {
         // Zeroed memory costs nothing here (the system hands out zero pages) and keeps every buffer initialized.
         // SAFETY: the layout has a size of at least ALIGN bytes.
         let ptr = unsafe { alloc_zeroed(layout(capacity)) };
         NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(layout(capacity)))
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -138,16 +127,6 @@ mod tests {
                 "{bytes} -> {class}"
             );
             assert_eq!(size_class(class), class);
-        }
-    }
-
-    #[test]
-    fn zeroed_is_zero_even_when_recycled() {
-        for _ in 0..3 {
-            let mut b = Buffer::new(50_000);
-            b.bytes_mut().fill(7);
-            drop(b);
-            assert!(Buffer::zeroed(50_000).bytes().iter().all(|&x| x == 0));
         }
     }
 }
