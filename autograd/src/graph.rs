@@ -181,3 +181,135 @@ fn step(
     );
     gradients.into_iter().zip(wanted).map(|(g, w)| g.filter(|_| w)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Saver;
+
+    fn leaf(values: &[f64]) -> Var {
+        Var::leaf(Tensor::new(values, [values.len()]))
+    }
+
+    /// Doubles; holds a token, so that a test sees when the graph lets go of the op.
+    #[derive(Debug)]
+    struct Token(#[expect(dead_code, reason = "held for its reference count")] Arc<()>);
+
+    impl Op for Token {
+        fn name(&self) -> &'static str {
+            "token"
+        }
+        fn forward(&self, x: &[&Tensor], _: &mut Saver) -> Tensor {
+            x[0].mul_scalar(2.0)
+        }
+        fn backward(&self, _: &Saved, dy: &Var, _: &[bool]) -> Vec<Option<Var>> {
+            vec![Some(Var::constant(dy.value().mul_scalar(2.0)))]
+        }
+    }
+
+    fn token(x: &Var, token: &Arc<()>) -> Var {
+        Var::apply(Token(token.clone()), &[x])
+    }
+
+    #[test]
+    fn a_graph_without_a_backward_is_freed_with_its_variables() {
+        let alive = Arc::new(());
+        let x = leaf(&[1.0, 2.0]);
+        let mut y = token(&x, &alive);
+        for _ in 0..9 {
+            y = token(&y, &alive);
+        }
+        assert_eq!(Arc::strong_count(&alive), 11);
+        drop(y);
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn nodes_are_freed_while_the_walk_passes_them() {
+        let alive = Arc::new(());
+        let x = leaf(&[1.0]);
+        let mut y = token(&x, &alive);
+        for _ in 0..9 {
+            y = token(&y, &alive);
+        }
+        let root = y.node.clone().unwrap();
+        drop(y);
+        let order = reverse_topological_order(&root);
+        drop(root);
+        assert_eq!(order.len(), 11);
+        let mut left = Vec::new();
+        for node in order {
+            drop(node);
+            left.push(Arc::strong_count(&alive) - 1);
+        }
+        assert_eq!(left[..11], [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_graph_deeper_than_the_stack_is_walked_and_freed() {
+        let x = leaf(&[1.0]);
+        let mut y = x.clone();
+        for _ in 0..200_000 {
+            y = &y + &x;
+        }
+        assert_eq!(y.backward().wrt(&x).item(), 200_001.0);
+    }
+
+    #[test]
+    fn nothing_is_recorded_without_a_leaf() {
+        let alive = Arc::new(());
+        let y = token(&Var::constant(Tensor::scalar(1.0f64)), &alive);
+        assert!(!y.requires_grad());
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "backward: the values saved by mul were freed by an earlier backward"
+    )]
+    fn a_second_backward_says_what_to_do() {
+        let x = leaf(&[2.0]);
+        let y = &x * &x;
+        y.backward();
+        y.backward();
+    }
+
+    #[test]
+    fn a_retained_graph_gives_the_same_gradients_again() {
+        let x = leaf(&[2.0]);
+        let y = &x * &x;
+        assert_eq!(y.backward_retain().wrt(&x).item(), 4.0);
+        assert_eq!(y.backward().wrt(&x).item(), 4.0);
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "gradients: the differentiated value does not depend on this leaf of shape [2]"
+    )]
+    fn a_leaf_without_a_gradient_is_named() {
+        let (x, other) = (leaf(&[2.0]), leaf(&[1.0, 1.0]));
+        (&x * &x).backward().wrt(&other);
+    }
+
+    #[test]
+    #[should_panic(expected = "is the result of mul, not a leaf")]
+    fn a_result_is_no_leaf() {
+        let x = leaf(&[2.0]);
+        let y = &x * &x;
+        y.backward_retain().wrt(&y);
+    }
+
+    #[test]
+    #[should_panic(expected = "backward: shape [2] has 2 elements; reduce it to one first")]
+    fn backward_wants_a_scalar() {
+        leaf(&[1.0, 2.0]).mul(&leaf(&[1.0, 2.0])).backward();
+    }
+
+    #[test]
+    fn gradients_accumulate() {
+        let x = leaf(&[2.0]);
+        let mut sum = (&x * &x).backward();
+        sum.accumulate((&x + &x).backward());
+        assert_eq!(sum.wrt(&x).item(), 6.0);
+    }
+}

@@ -111,7 +111,7 @@ fn reproduce(args: ReproduceArgs) -> Result<(), Failure> {
         }
         rayon::ThreadPoolBuilder::new().num_threads(n).build_global()?;
     }
-    if !(args.save_every > 0.0) {
+    if args.save_every.is_nan() || args.save_every <= 0.0 {
         return Err(Failure::Usage(format!(
             "--save-every {}: expected a positive number of seconds",
             args.save_every

@@ -11,3 +11,8 @@ pub mod report;
 pub mod results;
 pub mod settings;
 pub mod verify;
+
+/// The README's example, compiled and run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -176,6 +176,37 @@ fn one_thread_and_two_and_a_kill_in_between_end_in_the_same_bits() {
     assert!(bits[0] == bits[2], "a killed and resumed run differs");
 }
 
+/// SIGTERM (as job systems send it) and SIGINT (Ctrl-C): the run saves itself, says so, ends with 130, and goes on.
+#[test]
+#[cfg(unix)]
+fn a_signal_saves_the_run() {
+    let (interrupted, whole) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for signal in ["TERM", "INT"] {
+        // Only the saving on the signal, none in between.
+        let child = xtask(&tiny("base", interrupted.path(), &["--save-every", "1000"]))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(300));
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{signal} {}", child.id())])
+            .status()
+            .unwrap();
+        let ended = child.wait_with_output().unwrap();
+        // A fast machine may have finished before the signal came.
+        if sent.success() && !ended.status.success() {
+            assert_eq!(ended.status.code(), Some(130), "{}", stderr(&ended));
+            assert!(stderr(&ended).contains("the same command goes on"), "{}", stderr(&ended));
+        }
+    }
+    for dir in [&interrupted, &whole] {
+        let output = xtask(&tiny("base", dir.path(), &[])).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    assert!(checkpoint(interrupted.path()) == checkpoint(whole.path()));
+}
+
 #[test]
 fn a_checkpoint_of_another_run_is_refused_and_kept() {
     let dir = tempfile::tempdir().unwrap();

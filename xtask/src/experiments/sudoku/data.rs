@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{bail, ensure};
-use tensor::{DType, Device, Stream, Tensor};
+use tensor::{Stream, Tensor};
 use vision::datasets::sudoku::{Generator, Grid, Puzzle, SudokuSet};
 
 use super::recipe::Recipe;
@@ -115,11 +115,6 @@ impl Batch {
 pub(super) fn boards(logits: &Tensor) -> Vec<Grid> {
     let digits = logits.argmax(1, false).to_vec::<i64>();
     digits.chunks(CELLS).map(|board| std::array::from_fn(|i| board[i] as u8 + 1)).collect()
-}
-
-/// A zero-filled input for summaries.
-pub(super) fn blank_input() -> Tensor {
-    Tensor::zeros([1, 1, 9, 9], DType::F32, Device::Cpu)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use nn::{
     train::{Outcome as Trained, Progress, StepOutput, TrainOptions, Trainer},
 };
 use serde::{Deserialize, Serialize};
-use tensor::{DType, Device, Stream, Tensor};
+use tensor::{DType, Device, Stream};
 use vision::{
     datasets::sudoku::{BoardCounts, BoardMetrics, Puzzle, SudokuSet},
     models::{SudokuNet, SudokuNetConfig},
