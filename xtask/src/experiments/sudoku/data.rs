@@ -129,7 +129,7 @@ mod tests {
         let (a, b) = (load(&small, None).unwrap(), load(&large, None).unwrap());
         assert!(a.train.iter().zip(b.train.iter()).all(|(x, y)| x == y));
         assert!(a.test.iter().zip(b.test.iter()).all(|(x, y)| x == y));
-        assert!(b.train.iter().all(|p| (45..=55).contains(&p.givens())));
+        assert!(b.train.iter().all(|p| (60..=70).contains(&p.givens())));
         let solutions: std::collections::HashSet<_> =
             b.train.iter().map(|p| *p.solution()).collect();
         assert!(b.test.iter().all(|p| !solutions.contains(p.solution())));

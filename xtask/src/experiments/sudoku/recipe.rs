@@ -152,15 +152,15 @@ impl Recipe {
                 ..paper
             },
             ScaleName::Demo => Recipe {
-                blocks: 5,
+                blocks: 6,
                 channels: 48,
                 epochs: 8,
                 lr: 2e-3,
-                train: 4_000,
+                train: 6_000,
                 test: 1_000,
                 source: source.into(),
-                givens_min: 45,
-                givens_max: 55,
+                givens_min: 60,
+                givens_max: 70,
                 ablation_puzzles: 250,
                 ablation_step_deg: 15,
                 ..paper

@@ -191,7 +191,7 @@ fn accuracies(all: &[Runs]) -> Table {
     );
     let sudoku = |r: &Runs| mean(&r.percent(|s| s.sudoku));
     let ranked = |rank: usize| {
-        let mut values: Vec<f64> = all.iter().map(&sudoku).filter(|v| !v.is_nan()).collect();
+        let mut values: Vec<f64> = all.iter().map(&sudoku).filter(|&v| v > 0.0).collect();
         values.sort_by(|a, b| b.total_cmp(a));
         values.get(rank).copied()
     };
