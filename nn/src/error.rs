@@ -141,7 +141,7 @@ pub enum Error {
         reason: String,
     },
     /// A file holds a tensor this program has no type for.
-    #[error("{}: \"{key}\" is {found}; supported are f32, f64, bf16, f16, i64 and u8, with up to {} axes", path.display(), tensor::MAX_RANK)]
+    #[error("{}: \"{key}\" is {found}; supported are floats, integers up to i64 and truth values, with up to {} axes", path.display(), tensor::MAX_RANK)]
     Unsupported {
         /// The file.
         path: PathBuf,

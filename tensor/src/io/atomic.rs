@@ -4,15 +4,15 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use crate::Error;
 
 /// Writes a file so that, whatever happens, `path` holds either its old contents or all of the new ones.
 ///
-/// `write` gets a buffered temporary file in the same directory, which is synced to the disk and then renamed to
-/// `path`; on an error it is removed. A symbolic link at `path` is replaced, not followed.
+/// `write` gets a buffered temporary file beside it (`path` with `.tmp` appended), which is synced to the disk and then
+/// renamed to `path`; on an error it is removed. What a killed program leaves behind is overwritten by the next, and
+/// a second writer of the same path waits for the first. A symbolic link at `path` is replaced, not followed.
 ///
 /// # Errors
 /// [`Error::Io`] with `path` if anything fails: `write` itself, a full disk, a missing directory.
@@ -21,32 +21,57 @@ pub fn write_atomic(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
     let path = path.as_ref();
-    let temporary = temporary(path);
-    let written = write_synced(&temporary, write).and_then(|()| fs::rename(&temporary, path));
-    if let Err(source) = written {
+    replace(path, write).map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    // Locked until it has its name; closing it unlocks.
+    let file = lock(&temporary)?;
+    let written = fill(&file, write).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
         // The first error is the one to report.
         let _ = fs::remove_file(&temporary);
-        return Err(Error::Io { path: path.to_owned(), source });
     }
+    written?;
     sync_directory(path);
     Ok(())
 }
 
-/// A name no other writer uses: of this process and of this call.
-fn temporary(path: &Path) -> PathBuf {
-    static CALLS: AtomicUsize = AtomicUsize::new(0);
-    let call = CALLS.fetch_add(1, Ordering::Relaxed);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}-{call}.tmp", std::process::id()));
-    path.with_file_name(name)
+/// Opens the temporary file for one writer alone.
+fn lock(temporary: &PathBuf) -> io::Result<File> {
+    loop {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(temporary)?;
+        // A file system without locks leaves it to the user not to start two writers.
+        let locked = file.lock().is_ok();
+        if !locked || is_at(&file, temporary) {
+            return Ok(file);
+        }
+        // While this writer waited, the other one renamed the file: it is somebody's result now.
+    }
 }
 
-fn write_synced(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    let mut writer = BufWriter::new(&file);
+/// Whether `file` is what stands at `path`.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+/// Elsewhere an open file cannot be renamed or removed.
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+fn fill(file: &File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    file.set_len(0)?;
+    let mut writer = BufWriter::new(file);
     write(&mut writer)?;
     writer.flush()?;
     drop(writer);
@@ -80,6 +105,31 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         write_atomic(&path, |w| w.write_all(b"new")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn writers_of_one_path_do_not_mix() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(directory.path().join("file.tmp"), [7; 1000]).unwrap();
+        std::thread::scope(|scope| {
+            for byte in 0..8u8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..5 {
+                        let halves = |w: &mut dyn Write| {
+                            w.write_all(&[byte; 300])?;
+                            w.flush()?;
+                            w.write_all(&[byte; 300])
+                        };
+                        write_atomic(path, halves).unwrap();
+                        let found = fs::read(path).unwrap();
+                        assert!(found.len() == 600 && found.iter().all(|b| b == &found[0]));
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
