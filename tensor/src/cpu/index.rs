@@ -23,10 +23,33 @@ pub(super) fn where_(condition: &Tensor, a: &Tensor, b: &Tensor, shape: Shape) -
         let (sa, sb) = (a.storage_slice::<T>(), b.storage_slice::<T>());
         Tensor::build::<T>(out, a.device(), |y| {
             let rows = Rows::new([&out, &layouts[0], &layouts[1], &layouts[2]]);
-            elementwise::rows(y, rows, |y, [c0, a0, b0], [dc, da, db]| {
-                for (i, y) in y.iter_mut().enumerate() {
-                    let from_a = chosen[c0 + i * dc] != 0;
-                    *y = if from_a { sa[a0 + i * da] } else { sb[b0 + i * db] };
+            elementwise::rows(y, rows, |y, [c0, a0, b0], steps| {
+                let n = y.len();
+                match steps {
+                    [1, 1, 1] => {
+                        let ab = sa[a0..a0 + n].iter().zip(&sb[b0..b0 + n]);
+                        for ((y, &c), (&a, &b)) in y.iter_mut().zip(&chosen[c0..c0 + n]).zip(ab) {
+                            *y = if c != 0 { a } else { b };
+                        }
+                    }
+                    [1, 0, 1] => {
+                        let (a, b) = (sa[a0], &sb[b0..b0 + n]);
+                        for ((y, &c), &b) in y.iter_mut().zip(&chosen[c0..c0 + n]).zip(b) {
+                            *y = if c != 0 { a } else { b };
+                        }
+                    }
+                    [1, 1, 0] => {
+                        let (a, b) = (&sa[a0..a0 + n], sb[b0]);
+                        for ((y, &c), &a) in y.iter_mut().zip(&chosen[c0..c0 + n]).zip(a) {
+                            *y = if c != 0 { a } else { b };
+                        }
+                    }
+                    [dc, da, db] => {
+                        for (i, y) in y.iter_mut().enumerate() {
+                            let from_a = chosen[c0 + i * dc] != 0;
+                            *y = if from_a { sa[a0 + i * da] } else { sb[b0 + i * db] };
+                        }
+                    }
                 }
             });
         })

@@ -141,7 +141,9 @@ impl<T: Extreme, const MAX: bool> Reducer for Best<T, MAX> {
     const INIT: T = if MAX { T::LOWEST } else { T::HIGHEST };
     #[inline(always)]
     fn fold(acc: T, x: T) -> T {
-        if beats::<T, MAX>(x, acc) { x } else { acc }
+        let better = if MAX { x > acc } else { x < acc };
+        // NaN, once there, stays: nothing compares with it. Without a branch, so that the loop is vectorized.
+        if better | is_nan(x) { x } else { acc }
     }
     #[inline(always)]
     fn combine(a: T, b: T) -> T {
