@@ -6,6 +6,7 @@
 //! patches of a convolution nor either transposition of a matrix has to be copied.
 
 use crate::cpu::float::Float;
+use crate::cpu::lanes::LaneLoops;
 use crate::cpu::simd::{Isa, Lanes, Vector};
 
 /// How the elements of `A` follow each other.
@@ -75,7 +76,9 @@ impl<T> Kernels<T> {
 pub(crate) trait Real: Float {
     /// The dense tiles for an instruction set.
     fn kernels(isa: Isa) -> &'static Kernels<Self>;
-    /// The depthwise and matrix-vector loops for an instruction set.
+    /// The depthwise loops for an instruction set.
+    fn lane_loops(isa: Isa) -> &'static LaneLoops<Self>;
+    /// The matrix-vector and copying loops for an instruction set.
     fn loops(isa: Isa) -> &'static crate::cpu::loops::Loops<Self>;
 }
 
@@ -118,7 +121,7 @@ unsafe fn tile<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::El
 
 /// Asks for the cache line of an address that will be read soon; any address will do.
 #[inline(always)]
-fn prefetch<T>(address: *const T) {
+pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch never faults.
     unsafe {
@@ -206,6 +209,16 @@ macro_rules! impl_real {
                     Isa::Avx512 => {
                         kernels!(avx512, std::arch::x86_64::$v512, [1 2 3 4 5 6 7 8 9 10 11 12 13 14])
                     }
+                }
+            }
+
+            fn lane_loops(isa: Isa) -> &'static LaneLoops<Self> {
+                match isa {
+                    Isa::Portable => crate::cpu::lanes::portable::loops::<Lanes<$elem, $lanes>>(),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => crate::cpu::lanes::avx2::loops::<std::arch::x86_64::$v256>(),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => crate::cpu::lanes::avx512::loops::<std::arch::x86_64::$v512>(),
                 }
             }
 

@@ -9,6 +9,7 @@ pub(crate) mod gemm;
 mod index;
 #[doc(hidden)]
 pub mod kernels_for_bench;
+mod lanes;
 mod layer_norm;
 mod layers;
 mod loops;

@@ -1,13 +1,17 @@
-//! Depthwise convolution: every channel is its own group, so there is nothing to multiply as matrices. Vectors run over the
-//! channels, several pixels (or, for the weight gradient, taps) sit in registers, and taps on padding are skipped.
+//! Depthwise convolution: every channel is its own group, so there is nothing to multiply as matrices.
+//!
+//! A task takes a band of output rows of an image and some channels, so few that their source rows stay in the cache. It copies
+//! those rows into one plane for each vector of channels, padded and sorted so that the taps of a kernel row lie side by side
+//! whatever the stride, and slides over the planes ([`crate::cpu::lanes`]). Rows of taps on padding are skipped.
 
 use crate::cpu::conv::ConvGeometry;
 use crate::cpu::conv::axis::Axis;
-use crate::cpu::loops::{DepthwiseRow, Tap};
+use crate::cpu::lanes::{LaneLoops, TapRun};
 use crate::cpu::microkernel::Real;
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
 use std::borrow::Cow;
+use std::ops::Range;
 
 pub(super) fn forward<T: Real>(
     isa: Isa,
@@ -27,10 +31,10 @@ pub(super) fn input_grad<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T],
         return slide(isa, g, &axes, dy, w, None, dx);
     }
     let mut each = vec![T::ZERO; dx.len() * multiplier];
-    slide(isa, g, &axes, dy, w, None, &mut each);
     if multiplier == 0 {
         return dx.fill(T::ZERO);
     }
+    slide(isa, g, &axes, dy, w, None, &mut each);
     for (sum, parts) in dx.iter_mut().zip(each.chunks_exact(multiplier)) {
         *sum = parts.iter().fold(T::ZERO, |a, &b| a + b);
     }
@@ -44,9 +48,233 @@ fn repeated<'a, T: Real>(g: &ConvGeometry, x: &'a [T]) -> Cow<'a, [T]> {
     }
 }
 
-/// `[O, taps]` to `[taps, O]`.
-fn taps_outside<T: Real>(g: &ConvGeometry, w: &[T]) -> Vec<T> {
-    (0..g.taps()).flat_map(|tap| (0..g.o).map(move |o| w[o * g.taps() + tap])).collect()
+/// Taps that lie side by side in a sorted row: the kernel's columns, in order, and where the first one is.
+struct Neighbors {
+    /// Source phase of the taps.
+    phase: usize,
+    /// First vector in that phase's part of the row, for output 0.
+    at: usize,
+    taps: Vec<usize>,
+}
+
+/// A row of source pixels as it is copied: the pixels of each phase of the source step side by side, with zeros around.
+///
+/// Source pixel `phase + i · step` is vector `phase · len + left + i`.
+struct SortedRow {
+    step: usize,
+    left: usize,
+    len: usize,
+    src_len: usize,
+    /// For each output phase.
+    neighbors: Vec<Vec<Neighbors>>,
+}
+
+impl SortedRow {
+    /// `tile` outputs are computed at once: a row is long enough for all outputs rounded up to whole tiles.
+    fn new(axis: &Axis, tile: usize) -> Self {
+        let step = axis.src_step as isize;
+        let offsets = || axis.phases.iter().flatten().map(|tap| tap.1.div_euclid(step));
+        let left = (-offsets().min().unwrap_or(0)).max(0);
+        let last = offsets().max().unwrap_or(0) + axis.count(0).next_multiple_of(tile) as isize;
+        let pixels = axis.src_len.div_ceil(axis.src_step) as isize;
+        let len = (left + last.max(pixels)) as usize;
+        let neighbors = axis.phases.iter().map(|taps| {
+            // (phase, place, tap) of every tap, in the order of places.
+            let mut places: Vec<_> = taps
+                .iter()
+                .map(|&(tap, offset)| (offset.rem_euclid(step), offset.div_euclid(step), tap))
+                .collect();
+            places.sort_unstable();
+            let mut all: Vec<Neighbors> = vec![];
+            for (phase, place, tap) in places {
+                let (phase, at) = (phase as usize, (place + left) as usize);
+                match all.last_mut() {
+                    Some(last) if last.phase == phase && last.at + last.taps.len() == at => {
+                        last.taps.push(tap);
+                    }
+                    _ => all.push(Neighbors { phase, at, taps: vec![tap] }),
+                }
+            }
+            all
+        });
+        Self {
+            step: axis.src_step,
+            left: left as usize,
+            len,
+            src_len: axis.src_len,
+            neighbors: neighbors.collect(),
+        }
+    }
+
+    /// The runs of an output phase for kernel rows and the rows of the plane that they meet.
+    fn runs(&self, phase: usize, rows: impl Iterator<Item = (usize, usize)>) -> Vec<TapRun> {
+        let taps =
+            |neighbors: &[Neighbors]| neighbors.iter().map(|run| run.taps.len()).sum::<usize>();
+        let before: usize = self.neighbors[..phase].iter().map(|n| taps(n)).sum();
+        let row_weights: usize = self.neighbors.iter().map(|n| taps(n)).sum();
+        let mut runs = vec![];
+        for (r, row) in rows {
+            let mut w = r * row_weights + before;
+            for run in &self.neighbors[phase] {
+                let len = run.taps.len();
+                runs.push(TapRun {
+                    x: row * self.vectors() + run.phase * self.len + run.at,
+                    w,
+                    len,
+                });
+                w += len;
+            }
+        }
+        runs
+    }
+
+    /// Vectors of a row.
+    fn vectors(&self) -> usize {
+        self.step * self.len
+    }
+
+    /// Room for so many rows, with zeros where no pixel will be copied.
+    fn planes<T: Real>(&self, lanes: usize, rows: usize) -> Scratch<T> {
+        let planes = Scratch::<T>::new(rows * self.vectors() * lanes);
+        for (row, phase) in (0..rows).flat_map(|row| (0..self.step).map(move |phase| (row, phase)))
+        {
+            let start = (row * self.step + phase) * self.len;
+            let pixels = self.src_len.saturating_sub(phase).div_ceil(self.step);
+            for (from, to) in [(0, self.left), (self.left + pixels, self.len)] {
+                // SAFETY: vectors of this row; all bits zero are the number zero.
+                unsafe {
+                    planes.ptr().add((start + from) * lanes).write_bytes(0, (to - from) * lanes);
+                }
+            }
+        }
+        planes
+    }
+
+    /// Copies a row of pixels `step` apart, of which `channels` are taken, to its place in the planes; the zeros around are
+    /// there already.
+    ///
+    /// # Safety
+    /// `from` is a row of the source, `to` has room for a sorted row in each plane.
+    unsafe fn copy<T: Real>(
+        &self,
+        loops: &LaneLoops<T>,
+        from: *const T,
+        step: usize,
+        channels: usize,
+        to: *mut T,
+        plane: usize,
+    ) {
+        for phase in 0..self.step {
+            let to = to.wrapping_add((phase * self.len + self.left) * loops.lanes);
+            let from = from.wrapping_add(phase * step);
+            let pixels = self.src_len.saturating_sub(phase).div_ceil(self.step);
+            // SAFETY: these pixels of the row exist, and their places in the sorted row.
+            unsafe { (loops.gather)(from, self.step * step, channels, to, plane, pixels) };
+        }
+    }
+}
+
+/// The outputs of a tile: those with the least work for a row of this many pixels.
+fn tile_for<T>(loops: &LaneLoops<T>, count: usize) -> (usize, crate::cpu::lanes::SlideFn<T>) {
+    // A tile costs its outputs and about one more, for the weight.
+    let cost = |width: usize| count.div_ceil(width) * (width + 1);
+    *loops
+        .slides
+        .iter()
+        .min_by_key(|(width, _)| cost(*width))
+        .expect("every instruction set has a tile")
+}
+
+/// Weights by vectors of channels: `[blocks, rows, taps in the order of the neighbors, lanes]`.
+fn packed_weights<T: Real>(g: &ConvGeometry, w: &[T], lanes: usize, order: &[usize]) -> Vec<T> {
+    let blocks = g.o.div_ceil(lanes);
+    let mut packed = vec![T::ZERO; blocks * g.kh * order.len() * lanes];
+    for (i, vector) in packed.chunks_exact_mut(lanes).enumerate() {
+        let (block, tap) = (i / (g.kh * order.len()), i % (g.kh * order.len()));
+        let tap = tap / order.len() * g.kw + order[tap % order.len()];
+        for (lane, x) in vector.iter_mut().enumerate().take(g.o - block * lanes) {
+            *x = w[(block * lanes + lane) * g.taps() + tap];
+        }
+    }
+    packed
+}
+
+/// What the tasks do: bands of output rows of all images, and groups of vectors of channels.
+struct Bands<'a> {
+    images: usize,
+    axis: &'a Axis,
+    /// Output rows of a band.
+    rows: usize,
+    channels: usize,
+    /// Channels of a group, a multiple of the lanes but for the last.
+    group: usize,
+}
+
+/// A part of the work, see [`Bands`].
+struct Band {
+    image: usize,
+    out_rows: Range<usize>,
+    src_rows: Range<usize>,
+}
+
+impl<'a> Bands<'a> {
+    /// Bands and groups whose source rows, of `row_bytes` for each vector of channels, fill some 3/8 of a 1 MiB L2 cache.
+    fn new(
+        images: usize,
+        axis: &'a Axis,
+        kernel: usize,
+        channels: usize,
+        lanes: usize,
+        row_bytes: usize,
+    ) -> Self {
+        const BYTES: usize = 384 << 10;
+        let vectors = channels.div_ceil(lanes);
+        // At least some eight output rows beside the halo, if need be for fewer channels.
+        let groups = vectors.div_ceil((BYTES / ((kernel + 8) * row_bytes)).max(1));
+        let group = vectors.div_ceil(groups);
+        let src_rows = (BYTES / (group * row_bytes)).saturating_sub(kernel);
+        let rows = (src_rows * axis.out_step / axis.src_step).clamp(4, axis.out_len.max(4));
+        let count = axis.out_len.div_ceil(rows).max(1);
+        Self {
+            images,
+            axis,
+            rows: axis.out_len.div_ceil(count).max(1),
+            channels,
+            group: group * lanes,
+        }
+    }
+
+    fn groups(&self) -> usize {
+        self.channels.div_ceil(self.group)
+    }
+
+    /// The channels of a group.
+    fn channels(&self, group: usize) -> Range<usize> {
+        group * self.group..((group + 1) * self.group).min(self.channels)
+    }
+
+    fn per_image(&self) -> usize {
+        self.axis.out_len.div_ceil(self.rows)
+    }
+
+    fn count(&self) -> usize {
+        self.images * self.per_image()
+    }
+
+    fn get(&self, band: usize) -> Band {
+        let first = band % self.per_image() * self.rows;
+        let out_rows = first..(first + self.rows).min(self.axis.out_len);
+        let mut met = out_rows.clone().flat_map(|i| self.axis.taps(i).map(|tap| tap.1));
+        let start = met.next().unwrap_or(0);
+        let src = met.fold(start..start, |range, h| range.start.min(h)..range.end.max(h));
+        let src_rows = src.start..(src.end + 1).min(self.axis.src_len);
+        Band { image: band / self.per_image(), out_rows, src_rows }
+    }
+
+    /// Source rows of the largest band.
+    fn longest(&self) -> usize {
+        (0..self.per_image()).map(|band| self.get(band).src_rows.len()).max().unwrap_or(0)
+    }
 }
 
 /// `out[n, i, j, o] = bias[o] + Σ_taps src[n, i', j', o] · w[o, tap]` with `g.o` channels on both sides.
@@ -59,95 +287,120 @@ fn slide<T: Real>(
     bias: Option<&[T]>,
     out: &mut [T],
 ) {
-    let channels = g.o;
-    let weights = taps_outside(g, w);
-    let bias = bias.map_or(&[][..], |b| b);
+    let loops = T::lane_loops(isa);
+    let (channels, lanes) = (g.o, loops.lanes);
+    let (tile, slide) = tile_for(loops, columns.count(0));
+    let sorted = SortedRow::new(columns, tile);
+    let order: Vec<usize> =
+        sorted.neighbors.iter().flatten().flat_map(|n| n.taps.clone()).collect();
+    let weights = packed_weights(g, w, lanes, &order);
+    let mut starts = vec![T::ZERO; channels.next_multiple_of(lanes)];
+    if let Some(bias) = bias {
+        starts[..channels].copy_from_slice(bias);
+    }
+    let row_len = sorted.vectors() * lanes;
+    let bands = Bands::new(g.n, rows, g.kh, channels, lanes, row_len * size_of::<T>());
+    let groups = bands.groups();
     let out = Shared::new(out.as_mut_ptr());
-    let loops = T::loops(isa);
-    run_tasks(g.n * rows.out_len, g.macs(), |task| {
-        let (n, i) = (task / rows.out_len, task % rows.out_len);
-        let mut taps = vec![];
-        for phase in 0..columns.out_step {
+    run_tasks(bands.count() * groups, g.macs(), |task| {
+        let Band { image, out_rows, src_rows } = bands.get(task / groups);
+        let taken = bands.channels(task % groups);
+        let vectors = taken.len().div_ceil(lanes);
+        let plane = src_rows.len() * row_len;
+        let planes = sorted.planes::<T>(lanes, vectors * src_rows.len());
+        for (i, h) in src_rows.clone().enumerate() {
+            let from = (image * rows.src_len + h) * columns.src_len * channels + taken.start;
+            let (from, to) =
+                (src.as_ptr().wrapping_add(from), planes.ptr().wrapping_add(i * row_len));
+            // SAFETY: row h of the source, and row i of the planes.
+            unsafe { sorted.copy(loops, from, channels, taken.len(), to, plane) };
+        }
+        let result_len = columns.count(0).next_multiple_of(tile) * lanes;
+        let results = Scratch::<T>::new(vectors * result_len);
+        for (i, phase) in out_rows.flat_map(|i| (0..columns.out_step).map(move |phase| (i, phase)))
+        {
+            let runs = sorted.runs(phase, rows.taps(i).map(|(r, h)| (r, h - src_rows.start)));
             let count = columns.count(phase);
-            taps.clear();
-            for (r, h) in rows.taps(i) {
-                let row = (n * rows.src_len + h) * columns.src_len;
-                for &(s, offset) in &columns.phases[phase] {
-                    let inside = columns.inside(offset, count);
-                    let offset = (row as isize + offset) * channels as isize;
-                    let (begin, end) = (inside.start, inside.end);
-                    if begin < end {
-                        taps.push(Tap { offset, weight: r * g.kw + s, begin, end });
-                    }
+            for v in 0..vectors {
+                let c = taken.start + v * lanes;
+                let (w, start) = (weights[c * g.taps()..].as_ptr(), starts[c..].as_ptr());
+                for j in (0..count).step_by(tile) {
+                    let x = planes.ptr().wrapping_add(v * plane + j * lanes);
+                    let to = results.ptr().wrapping_add(v * result_len + j * lanes);
+                    // SAFETY: the rows of the planes are long enough for whole tiles, and so are the results.
+                    unsafe { slide(&runs, x, w, start, to) };
                 }
             }
-            let pixels = DepthwiseRow {
-                taps: &taps,
-                src: src.as_ptr(),
-                src_step: columns.src_step * channels,
-                channels,
-                count,
-                dst_step: columns.out_step * channels,
-            };
-            let to = out.ptr().wrapping_add((task * columns.out_len + phase) * channels);
-            let bias = if bias.is_empty() { std::ptr::null() } else { bias.as_ptr() };
-            // SAFETY: taps name source pixels that exist; the task owns its output row.
-            unsafe { (loops.depthwise)(&pixels, weights.as_ptr(), bias, to) };
+            let pixel = (image * rows.out_len + i) * columns.out_len + phase;
+            let to = out.ptr().wrapping_add(pixel * channels + taken.start);
+            let step = columns.out_step * channels;
+            // SAFETY: the pixels of this phase, in channels of a row that the task owns.
+            unsafe { (loops.scatter)(to, step, taken.len(), results.ptr(), result_len, count) };
         }
     });
 }
 
 pub(super) fn weight_grad<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
-    // Partial sums over fixed sets of output rows, added in order: the result does not depend on the number of threads.
+    // Partial sums over fixed sets of bands, added in order: the result does not depend on the number of threads.
     const PARTS: usize = 16;
+    let loops = T::lane_loops(isa);
+    let (channels, lanes) = (g.o, loops.lanes);
     let [rows, columns] = &g.forward_axes();
-    let (channels, taps) = (g.o, g.taps());
     let x = &*repeated(g, x);
-    let total = g.n * g.oh;
-    let per_part = total.div_ceil(PARTS).max(1);
-    let parts = total.div_ceil(per_part);
-    let sums = Scratch::<T>::new(parts * taps * channels);
+    let sorted = SortedRow::new(columns, 1);
+    let order: Vec<usize> =
+        sorted.neighbors.iter().flatten().flat_map(|n| n.taps.clone()).collect();
+    let row_len = sorted.vectors() * lanes;
+    let bands = Bands::new(g.n, rows, g.kh, channels, lanes, row_len * size_of::<T>());
+    let groups = bands.groups();
+    let per_part = bands.count().div_ceil(PARTS).max(1);
+    let parts = bands.count().div_ceil(per_part);
+    let vector_len = g.taps() * lanes;
+    let part_len = channels.div_ceil(lanes) * vector_len;
+    let sums = Scratch::<T>::new(parts * part_len);
     let start = Shared::new(sums.ptr());
-    let loops = T::loops(isa);
-    run_tasks(parts, g.macs(), |part| {
-        // SAFETY: part `part` of the sums, owned by this task; its zeros are written before anything is read.
-        let sums = unsafe {
-            let sums = start.ptr().add(part * taps * channels);
-            (0..taps * channels).for_each(|i| *sums.add(i) = T::ZERO);
-            sums
-        };
-        let mut met = vec![];
-        for row in part * per_part..((part + 1) * per_part).min(total) {
-            let (n, i) = (row / g.oh, row % g.oh);
-            met.clear();
-            for (r, h) in rows.taps(i) {
-                let at = (n * g.h + h) * g.w;
-                for &(s, offset) in &columns.phases[0] {
-                    let inside = columns.inside(offset, g.ow);
-                    let offset = (at as isize + offset) * channels as isize;
-                    let (begin, end) = (inside.start, inside.end);
-                    met.push(Tap { offset, weight: r * g.kw + s, begin, end });
+    run_tasks(parts * groups, g.macs(), |task| {
+        let (part, taken) = (task / groups, bands.channels(task % groups));
+        let vectors = taken.len().div_ceil(lanes);
+        let sums = start.ptr().wrapping_add(part * part_len + taken.start / lanes * vector_len);
+        // SAFETY: the task's sums.
+        (0..vectors * vector_len).for_each(|i| unsafe { *sums.add(i) = T::ZERO });
+        let plane = bands.longest() * row_len;
+        let planes = sorted.planes::<T>(lanes, vectors * bands.longest());
+        let grad_len = g.ow * lanes;
+        let grads = Scratch::<T>::new(vectors * grad_len);
+        for band in part * per_part..((part + 1) * per_part).min(bands.count()) {
+            let Band { image, out_rows, src_rows } = bands.get(band);
+            for (i, h) in src_rows.clone().enumerate() {
+                let from =
+                    x.as_ptr().wrapping_add((image * g.h + h) * g.w * channels + taken.start);
+                let to = planes.ptr().wrapping_add(i * row_len);
+                // SAFETY: row h of the source, and row i of the planes.
+                unsafe { sorted.copy(loops, from, channels, taken.len(), to, plane) };
+            }
+            for i in out_rows {
+                let from =
+                    dy.as_ptr().wrapping_add((image * g.oh + i) * g.ow * channels + taken.start);
+                // SAFETY: a row of dy, of which these channels are taken.
+                unsafe { (loops.gather)(from, channels, taken.len(), grads.ptr(), grad_len, g.ow) };
+                let runs = sorted.runs(0, rows.taps(i).map(|(r, h)| (r, h - src_rows.start)));
+                for (v, run) in (0..vectors).flat_map(|v| runs.iter().map(move |run| (v, run))) {
+                    let x = planes.ptr().wrapping_add(v * plane + run.x * lanes);
+                    let dy = grads.ptr().wrapping_add(v * grad_len);
+                    let sums = sums.wrapping_add(v * vector_len + run.w * lanes);
+                    // SAFETY: the taps of a run are neighbors in the planes and in the sums.
+                    unsafe { (loops.correlate)(x, dy, g.ow, sums, run.len) };
                 }
             }
-            let pixels = DepthwiseRow {
-                taps: &met,
-                src: x.as_ptr(),
-                src_step: columns.src_step * channels,
-                channels,
-                count: g.ow,
-                dst_step: channels,
-            };
-            // SAFETY: taps name input pixels that exist; dy's row is whole.
-            unsafe {
-                (loops.depthwise_weight)(&pixels, dy.as_ptr().add(row * g.ow * channels), sums)
-            };
         }
     });
-    for (i, dw) in dw.iter_mut().enumerate() {
-        let (o, tap) = (i / taps, i % taps);
-        *dw = (0..parts).fold(T::ZERO, |sum, part| {
-            // SAFETY: every part has `taps · channels` sums, written by its task.
-            sum + unsafe { *sums.ptr().add((part * taps + tap) * channels + o) }
-        });
+    for (o, dw) in dw.chunks_exact_mut(g.taps()).enumerate() {
+        for i in 0..g.taps() {
+            let at = o / lanes * vector_len + i * lanes + o % lanes;
+            // SAFETY: the tasks wrote all sums.
+            let sum = |part: usize| unsafe { *sums.ptr().add(part * part_len + at) };
+            dw[i / g.kw * g.kw + order[i % g.kw]] =
+                (0..parts).fold(T::ZERO, |total, part| total + sum(part));
+        }
     }
 }

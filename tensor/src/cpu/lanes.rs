@@ -1,0 +1,266 @@
+//! The inner loops of the depthwise convolution, on planes of one vector of channels.
+//!
+//! A plane holds the pixels of one image for `LANES` channels, contiguous and zero-padded; so every tap of a kernel row is a
+//! stretch of vectors, and output pixels (or, for the weight gradient, taps) sit in registers.
+
+use crate::cpu::microkernel::prefetch;
+use crate::cpu::simd::Vector;
+
+/// Taps of one kernel row at neighboring pixels: vectors from `x` on in the plane, from `w` on in the packed weight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TapRun {
+    pub(crate) x: usize,
+    pub(crate) w: usize,
+    pub(crate) len: usize,
+}
+
+/// `out[j] = start + Σ_runs Σ_{s < len} x[run.x + j + s] · w[run.w + s]` for the output vectors `j` of a tile.
+///
+/// # Safety
+/// The instruction set is available; all vectors named lie in live memory, `out` (as many as the tile's width) is writable and
+/// touched by nobody else.
+pub(crate) type SlideFn<T> =
+    unsafe fn(runs: &[TapRun], x: *const T, w: *const T, start: *const T, out: *mut T);
+
+/// The loops of one instruction set and number type. All counts are in vectors.
+///
+/// # Safety
+/// As for [`SlideFn`].
+pub(crate) struct LaneLoops<T: 'static> {
+    /// Numbers of a vector.
+    pub(crate) lanes: usize,
+    /// Output vectors per tile and the function for it, widest first.
+    pub(crate) slides: &'static [(usize, SlideFn<T>)],
+    /// `grad[s] += Σ_{j < count} x[j + s] · dy[j]` for `s < taps`.
+    pub(crate) correlate:
+        unsafe fn(x: *const T, dy: *const T, count: usize, grad: *mut T, taps: usize),
+    /// Spreads `count` pixels of `channels` channels, `step` numbers apart: vector `v` of pixel `i` goes to
+    /// `planes[v · plane + i · lanes]`; missing channels of the last vector are zeros.
+    pub(crate) gather: unsafe fn(
+        pixels: *const T,
+        step: usize,
+        channels: usize,
+        planes: *mut T,
+        plane: usize,
+        count: usize,
+    ),
+    /// The reverse of `gather`.
+    pub(crate) scatter: unsafe fn(
+        pixels: *mut T,
+        step: usize,
+        channels: usize,
+        planes: *const T,
+        plane: usize,
+        count: usize,
+    ),
+}
+
+#[inline(always)]
+unsafe fn slide<V: Vector, const WIDTH: usize>(
+    runs: &[TapRun],
+    x: *const V::Elem,
+    w: *const V::Elem,
+    start: *const V::Elem,
+    out: *mut V::Elem,
+) {
+    // SAFETY: the caller upholds the contract of `SlideFn`.
+    unsafe {
+        let mut acc = [V::load(start); WIDTH];
+        for run in runs {
+            let mut x = x.add(run.x * V::LANES);
+            let mut w = w.add(run.w * V::LANES);
+            for _ in 0..run.len {
+                let factor = V::load(w);
+                for (j, sum) in acc.iter_mut().enumerate() {
+                    *sum = V::load(x.add(j * V::LANES)).mul_add(factor, *sum);
+                }
+                x = x.add(V::LANES);
+                w = w.add(V::LANES);
+            }
+        }
+        for (j, sum) in acc.iter().enumerate() {
+            sum.store(out.add(j * V::LANES));
+        }
+    }
+}
+
+/// Taps of the weight gradient held in registers, and pixels per round: each pixel of `x` is loaded once for several of both.
+const TAPS: usize = 4;
+const PIXELS: usize = 4;
+
+#[inline(always)]
+unsafe fn correlate<V: Vector>(
+    x: *const V::Elem,
+    dy: *const V::Elem,
+    count: usize,
+    grad: *mut V::Elem,
+    taps: usize,
+) {
+    let mut tap = 0;
+    // SAFETY: the caller upholds the contract of `LaneLoops`; a block of N taps runs where N are left.
+    unsafe {
+        while tap < taps {
+            let (x, grad) = (x.add(tap * V::LANES), grad.add(tap * V::LANES));
+            match taps - tap {
+                1 => correlate_taps::<V, 1>(x, dy, count, grad),
+                2 => correlate_taps::<V, 2>(x, dy, count, grad),
+                3 => correlate_taps::<V, 3>(x, dy, count, grad),
+                5 => correlate_taps::<V, 5>(x, dy, count, grad),
+                _ => correlate_taps::<V, TAPS>(x, dy, count, grad),
+            }
+            tap += if taps - tap == 5 { 5 } else { TAPS };
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn correlate_taps<V: Vector, const N: usize>(
+    x: *const V::Elem,
+    dy: *const V::Elem,
+    count: usize,
+    grad: *mut V::Elem,
+) {
+    // SAFETY: the caller upholds the contract of `LaneLoops`.
+    unsafe {
+        // Two sets of sums, for the sake of more independent chains than the latency of an addition.
+        let mut acc = [[V::zero(); N]; 2];
+        let mut j = 0;
+        while j + PIXELS <= count {
+            let d: [V; PIXELS] = std::array::from_fn(|i| V::load(dy.add((j + i) * V::LANES)));
+            for (i, &d) in d.iter().enumerate() {
+                for (s, sum) in acc[i % 2].iter_mut().enumerate() {
+                    *sum = V::load(x.add((j + i + s) * V::LANES)).mul_add(d, *sum);
+                }
+            }
+            j += PIXELS;
+        }
+        while j < count {
+            let d = V::load(dy.add(j * V::LANES));
+            for (s, sum) in acc[0].iter_mut().enumerate() {
+                *sum = V::load(x.add((j + s) * V::LANES)).mul_add(d, *sum);
+            }
+            j += 1;
+        }
+        let [even, odd] = acc;
+        for (s, (even, odd)) in even.into_iter().zip(odd).enumerate() {
+            let to = grad.add(s * V::LANES);
+            V::load(to).add(even.add(odd)).store(to);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn gather<V: Vector>(
+    pixels: *const V::Elem,
+    step: usize,
+    channels: usize,
+    planes: *mut V::Elem,
+    plane: usize,
+    count: usize,
+) {
+    for i in 0..count {
+        for (v, c) in (0..channels).step_by(V::LANES).enumerate() {
+            // SAFETY: the caller upholds the contract of `LaneLoops`.
+            unsafe {
+                prefetch(pixels.wrapping_add((i + 6) * step + c));
+                let x = V::load_part(pixels.add(i * step + c), channels - c);
+                x.store(planes.add(v * plane + i * V::LANES));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scatter<V: Vector>(
+    pixels: *mut V::Elem,
+    step: usize,
+    channels: usize,
+    planes: *const V::Elem,
+    plane: usize,
+    count: usize,
+) {
+    for i in 0..count {
+        for (v, c) in (0..channels).step_by(V::LANES).enumerate() {
+            // SAFETY: the caller upholds the contract of `LaneLoops`.
+            unsafe {
+                let x = V::load(planes.add(v * plane + i * V::LANES));
+                x.store_part(pixels.add(i * step + c), channels - c);
+            }
+        }
+    }
+}
+
+macro_rules! compile {
+    ($module:ident, [$($features:literal)?], [$($width:literal)*]) => {
+        pub(crate) mod $module {
+            use super::{LaneLoops, TapRun, Vector};
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn slide<V: Vector, const WIDTH: usize>(
+                runs: &[TapRun],
+                x: *const V::Elem,
+                w: *const V::Elem,
+                start: *const V::Elem,
+                out: *mut V::Elem,
+            ) {
+                // SAFETY: the caller upholds the contract of `SlideFn`.
+                unsafe { super::slide::<V, WIDTH>(runs, x, w, start, out) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn correlate<V: Vector>(
+                x: *const V::Elem,
+                dy: *const V::Elem,
+                count: usize,
+                grad: *mut V::Elem,
+                taps: usize,
+            ) {
+                // SAFETY: the caller upholds the contract of `LaneLoops`.
+                unsafe { super::correlate::<V>(x, dy, count, grad, taps) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn gather<V: Vector>(
+                pixels: *const V::Elem,
+                step: usize,
+                channels: usize,
+                planes: *mut V::Elem,
+                plane: usize,
+                count: usize,
+            ) {
+                // SAFETY: the caller upholds the contract of `LaneLoops`.
+                unsafe { super::gather::<V>(pixels, step, channels, planes, plane, count) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn scatter<V: Vector>(
+                pixels: *mut V::Elem,
+                step: usize,
+                channels: usize,
+                planes: *const V::Elem,
+                plane: usize,
+                count: usize,
+            ) {
+                // SAFETY: the caller upholds the contract of `LaneLoops`.
+                unsafe { super::scatter::<V>(pixels, step, channels, planes, plane, count) }
+            }
+
+            /// The loops for vectors of this instruction set.
+            pub(crate) fn loops<V: Vector>() -> &'static LaneLoops<V::Elem> {
+                &LaneLoops {
+                    lanes: V::LANES,
+                    slides: &[$(($width, slide::<V, $width>)),*],
+                    correlate: correlate::<V>,
+                    gather: gather::<V>,
+                    scatter: scatter::<V>,
+                }
+            }
+        }
+    };
+}
+
+compile!(portable, [], [8 4]);
+#[cfg(target_arch = "x86_64")]
+compile!(avx2, ["avx2,fma"], [12 8 4]);
+#[cfg(target_arch = "x86_64")]
+compile!(avx512, ["avx512f"], [28 24 16 14 8 4]);
