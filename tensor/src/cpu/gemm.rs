@@ -1,9 +1,11 @@
 //! Matrix products of any strides, with a separate path for a single row or column.
 
-use crate::cpu::microkernel::{Order, Real, Run};
-use crate::cpu::product::{BLOCK_ROWS, Panels, Product, Strip, chunk_len, pack_panels};
+use crate::cpu::loops::Loops;
+use crate::cpu::microkernel::{Order, Real, Run, prefetch};
+use crate::cpu::product::{Panels, Product, Strip, chunk_len};
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
+use std::ops::Range;
 
 /// Distances of neighboring rows and of neighboring columns, in elements.
 pub(crate) type Strides = [usize; 2];
@@ -99,31 +101,31 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
         }
         let kernels = T::kernels(isa);
         let width = kernels.columns;
-        let b = Shared::new(b.cast_mut());
-        let panels = pack_panels::<T>(n.div_ceil(width), k * width, |panel, to| {
-            let first = panel * width;
-            let columns = width.min(n - first);
-            pack_panel(
-                b.ptr().add(first * b_columns),
-                [b_rows, b_columns],
-                [k, columns],
-                width,
-                to,
-            );
-        });
-        let staged = stage_a(a, a_strides, [m, k]);
+        let shared_b = Shared::new(b.cast_mut());
+        let pack = |panel: usize, rows: Range<usize>, to: *mut T| {
+            let columns = panel * width..((panel + 1) * width).min(n);
+            let b = shared_b.ptr().wrapping_add(rows.start * b_rows + columns.start * b_columns);
+            let size = [rows.len(), columns.len()];
+            // SAFETY: these rows and columns of B exist; the product offers room for a chunk of a panel.
+            pack_panel(T::loops(isa), b, [b_rows, b_columns], size, width, to)
+        };
+        let staged = stage_a(T::loops(isa), a, a_strides, [m, k]);
         let (order, lda) = (staged.order, staged.lda);
         let row_step = if order == Order::RowMajor { lda } else { 1 };
+        let chunk = even_chunk(k, chunk_len::<T>());
+        let strips = m.div_ceil(STRIP_ROWS);
+        let strip_rows = m.div_ceil(strips);
         Product {
             kernels,
             order,
             a: staged.start,
             lda,
-            b: Panels::Packed(panels.ptr()),
+            b: Panels::Local(&pack),
             k,
             repeats: 1,
             a_repeat: 0,
-            chunk: even_chunk(k, chunk_len::<T>()),
+            chunk,
+            panel_group: PANEL_GROUP,
             columns: n,
             c,
             ldc,
@@ -132,21 +134,30 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
             groups: 1,
             a_group: 0,
             c_group: 0,
-            strips: m.div_ceil(BLOCK_ROWS),
-            block: 1,
+            strips,
+            block: strips.div_ceil(strips.div_ceil(TASK_STRIPS)),
             work: m * n * k,
         }
         .run(|strip, runs| {
-            let first = strip * BLOCK_ROWS;
+            let first = strip * strip_rows;
             runs.push(Run { a: 0, b: 0, len: k });
             Strip {
                 a: (first * row_step) as isize,
                 c: first * ldc,
-                rows: BLOCK_ROWS.min(m - first),
+                rows: strip_rows.min(m.saturating_sub(first)),
             }
         });
     }
 }
+
+/// Rows of a strip: four of the tallest tiles; a chunk of 1024 `f32` of them is 224 KiB of A in the L2 cache.
+const STRIP_ROWS: usize = 56;
+
+/// Panels packed at once, another 256 KiB.
+const PANEL_GROUP: usize = 2;
+
+/// Strips of a task. Every task packs its own panels: against some thousand rows that is about one percent of the work.
+const TASK_STRIPS: usize = 24;
 
 /// A chunk length of at most `limit` that cuts `k` into nearly equal chunks.
 pub(crate) fn even_chunk(k: usize, limit: usize) -> usize {
@@ -165,14 +176,19 @@ struct StagedA<T> {
 }
 
 /// Uses `A` where it lies if one of its strides is one and the other harmless; copies it otherwise.
-unsafe fn stage_a<T: Real>(a: *const T, [rs, cs]: Strides, [m, k]: [usize; 2]) -> StagedA<T> {
+unsafe fn stage_a<T: Real>(
+    loops: &Loops<T>,
+    a: *const T,
+    [rs, cs]: Strides,
+    [m, k]: [usize; 2],
+) -> StagedA<T> {
     let harmless = |stride: usize| !(stride * size_of::<T>()).is_multiple_of(ALIASING_BYTES);
     let (order, outer, inner, step, inner_step) = if rs == 1 && cs != 1 {
         (Order::ColumnMajor, k, m, cs, rs)
     } else {
         (Order::RowMajor, m, k, rs, cs)
     };
-    if inner_step == 1 && harmless(step) {
+    if k == 0 || inner_step == 1 && harmless(step) {
         return StagedA { start: a, lda: step, order, _copy: None };
     }
     let mut lda = inner.next_multiple_of(16);
@@ -189,7 +205,7 @@ unsafe fn stage_a<T: Real>(a: *const T, [rs, cs]: Strides, [m, k]: [usize; 2]) -
             // SAFETY: row < outer, so both rows lie in their memory; rows of the copy are disjoint.
             unsafe {
                 if inner_step == 1 {
-                    std::ptr::copy_nonoverlapping(from, to, inner);
+                    (loops.split)(from, inner, inner, to, 0);
                 } else {
                     for i in 0..inner {
                         *to.add(i) = *from.add(i * inner_step);
@@ -203,35 +219,36 @@ unsafe fn stage_a<T: Real>(a: *const T, [rs, cs]: Strides, [m, k]: [usize; 2]) -
 
 /// Writes `[k, columns]` of `B` as `k` rows of `width` numbers, filled up with zeros.
 unsafe fn pack_panel<T: Real>(
+    loops: &Loops<T>,
     b: *const T,
     [rs, cs]: Strides,
     [k, columns]: [usize; 2],
     width: usize,
     to: *mut T,
 ) {
-    // Rows of a block are written while their lines are in L1, whichever way `B` lies.
-    const BLOCK: usize = 64;
-    for first in (0..k).step_by(BLOCK) {
-        let rows = first..(first + BLOCK).min(k);
-        // SAFETY: the caller vouches for `[k, columns]` of B and `k · width` elements at `to`.
-        unsafe {
-            if cs == 1 {
-                for row in rows {
-                    let to = to.add(row * width);
-                    std::ptr::copy_nonoverlapping(b.add(row * rs), to, columns);
-                    for i in columns..width {
-                        *to.add(i) = T::ZERO;
-                    }
-                }
-            } else {
-                for column in 0..width {
-                    for row in rows.clone() {
-                        let x =
-                            if column < columns { *b.add(row * rs + column * cs) } else { T::ZERO };
-                        *to.add(row * width + column) = x;
-                    }
-                }
+    // SAFETY: the caller vouches for `[k, columns]` of B and `k · width` elements at `to`.
+    unsafe {
+        if cs == 1 {
+            for row in 0..k {
+                // Rows are far apart: without a hint every other line comes late.
+                let ahead = b.wrapping_add((row + 8) * rs);
+                prefetch(ahead);
+                prefetch(ahead.wrapping_add(columns / 2));
+                (loops.split)(b.add(row * rs), columns, width, to.add(row * width), 0);
             }
+            return;
+        }
+        if columns < width {
+            to.write_bytes(0, k * width);
+        }
+        if rs == 1 {
+            let from_rows: Vec<usize> = (0..columns).map(|column| column * cs).collect();
+            let to_rows: Vec<usize> = (0..k).map(|row| row * width).collect();
+            (loops.transpose)(b, &from_rows, to, &to_rows);
+            return;
+        }
+        for (row, column) in (0..k).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            *to.add(row * width + column) = *b.add(row * rs + column * cs);
         }
     }
 }

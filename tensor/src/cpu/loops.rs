@@ -137,7 +137,7 @@ unsafe fn split<V: Vector>(
     to: *mut V::Elem,
     to_step: usize,
 ) {
-    for block in 0..len.div_ceil(size) {
+    for block in 0..len.div_ceil(size.max(1)) {
         let begin = block * size;
         let count = size.min(len - begin);
         for i in (0..size).step_by(V::LANES) {

@@ -7,7 +7,7 @@
 //! Tasks depend on the shapes only and own their part of `C`: the result does not depend on the number of threads.
 
 use crate::cpu::microkernel::{Kernels, Order, Real, Run, Tile};
-use crate::cpu::scratch::{Scratch, Shared, run_tasks};
+use crate::cpu::scratch::{Scratch, run_tasks};
 use std::ops::Range;
 
 /// Bytes of one column of a chunk of a panel: 1024 `f32` make 128 KiB with 32 columns, an eighth of a 1 MiB L2.
@@ -37,8 +37,8 @@ pub(crate) struct Strip {
 pub(crate) enum Panels<'a, T> {
     /// Packed before: `[groups, ⌈columns / width⌉, repeats · k, width]`.
     Packed(*const T),
-    /// Packed by each task, chunk by chunk: `pack(group · panels + panel, repeats, to)`. Right where few rows meet a large `B`,
-    /// which is then read once and never written back to memory.
+    /// Packed by each task, chunk by chunk: `pack(group · panels + panel, rows, to)` packs some of the panel's `repeats · k` rows.
+    /// Right where the rows of `C` do not make many tasks: then `B` is read about once and never written back to memory.
     Local(&'a (dyn Fn(usize, Range<usize>, *mut T) + Sync)),
 }
 
@@ -55,8 +55,10 @@ pub(crate) struct Product<'a, T: Real> {
     /// The runs are repeated this many times, each time `a_repeat` elements further in `A` and `k` rows further in `B`.
     pub(crate) repeats: usize,
     pub(crate) a_repeat: usize,
-    /// Length of a chunk: whole repeats, or part of `k` (with packed panels and one repeat); see [`chunk_len`].
+    /// Length of a chunk: whole repeats, or (with one repeat) part of `k`; see [`chunk_len`].
     pub(crate) chunk: usize,
+    /// Panels that a strip meets one after the other, while its chunk of `A` is in the cache; the next strip meets them again.
+    pub(crate) panel_group: usize,
     pub(crate) columns: usize,
     pub(crate) c: *mut T,
     pub(crate) ldc: usize,
@@ -127,69 +129,80 @@ impl<T: Real> Product<'_, T> {
         part: &Part,
         plan: &impl Fn(usize, &mut Vec<Run>) -> Strip,
     ) {
-        let chunks = self.chunks();
         let width = self.kernels.columns;
         let mut block = Block::new(self, part.chunks.clone());
         for strip in part.strips.clone() {
             block.push(|runs| plan(strip, runs));
         }
+        let panel_len = self.chunk * width;
         let local = match self.b {
             Panels::Packed(_) => None,
-            Panels::Local(_) => Some(Scratch::<T>::new(self.chunk * width)),
+            Panels::Local(_) => Some(Scratch::<T>::new(self.panel_group * panel_len)),
         };
         for chunk in part.chunks.clone() {
             // With one repeat the runs are cut at the chunk's borders, with several the chunk is some of them.
-            let repeats = if self.repeats == 1 {
-                0..1
-            } else {
-                chunk * self.chunk / self.k..((chunk + 1) * self.chunk / self.k).min(self.repeats)
-            };
-            for panel in part.panels.clone() {
-                let number = part.group * self.panels() + panel;
-                let first_column = panel * width;
-                let b = match (self.b, &local) {
+            let rows = chunk * self.chunk..((chunk + 1) * self.chunk).min(self.repeats * self.k);
+            let repeats =
+                if self.repeats == 1 { 0..1 } else { rows.start / self.k..rows.end / self.k };
+            let last = chunk + 1 == part.chunks.end;
+            for first in part.panels.clone().step_by(self.panel_group) {
+                let panels = first..(first + self.panel_group).min(part.panels.end);
+                let number = |panel: usize| part.group * self.panels() + panel;
+                if let (Panels::Local(pack), Some(scratch)) = (self.b, &local) {
+                    for (i, panel) in panels.clone().enumerate() {
+                        pack(
+                            number(panel),
+                            rows.clone(),
+                            scratch.ptr().wrapping_add(i * panel_len),
+                        );
+                    }
+                }
+                // Row 0 of the panel, or row 0 of the chunk's first repeat.
+                let b = |panel: usize| match (self.b, &local) {
                     (Panels::Packed(start), _) => {
-                        start.wrapping_add((number * self.repeats + repeats.start) * self.k * width)
+                        let rows = number(panel) * self.repeats + repeats.start;
+                        start.wrapping_add(rows * self.k * width)
                     }
-                    (Panels::Local(pack), Some(scratch)) => {
-                        pack(number, repeats.clone(), scratch.ptr());
-                        scratch.ptr().cast_const()
+                    (Panels::Local(_), local) => {
+                        let skipped = if self.repeats == 1 { rows.start * width } else { 0 };
+                        let start = local.as_ref().map_or(std::ptr::null_mut(), Scratch::ptr);
+                        start
+                            .wrapping_add((panel - first) * panel_len)
+                            .wrapping_sub(skipped)
+                            .cast_const()
                     }
-                    (Panels::Local(_), None) => unreachable!("local panels have a scratch"),
                 };
-                for (strip, runs, started) in
-                    block.chunk(chunk, chunk + 1 == chunks.min(part.chunks.end))
-                {
+                for (strip, runs, started) in block.chunk(chunk, last) {
                     let accumulate = started || self.accumulate;
                     if runs.is_empty() && accumulate {
                         continue;
                     }
-                    let bias = match self.bias {
-                        Some(bias) if !accumulate => {
-                            bias[part.group * self.columns + first_column..].as_ptr()
-                        }
-                        _ => std::ptr::null(),
-                    };
-                    let a = self
-                        .a
-                        .wrapping_add(part.group * self.a_group + repeats.start * self.a_repeat);
-                    let c = self.c.wrapping_add(part.group * self.c_group + strip.c + first_column);
-                    let tile = Tile {
-                        a: a.wrapping_offset(strip.a),
-                        lda: self.lda,
-                        b,
-                        runs,
-                        repeats: repeats.len(),
-                        a_repeat: self.a_repeat,
-                        b_repeat: self.k,
-                        c,
-                        ldc: self.ldc,
-                        columns: width.min(self.columns - first_column),
-                        accumulate,
-                        bias,
-                    };
-                    // SAFETY: the caller vouches for A, B and C.
-                    unsafe { self.run_strip(tile, strip.rows) };
+                    for panel in panels.clone() {
+                        let column = panel * width;
+                        let bias = match self.bias {
+                            Some(bias) if !accumulate => {
+                                bias[part.group * self.columns + column..].as_ptr()
+                            }
+                            _ => std::ptr::null(),
+                        };
+                        let a = part.group * self.a_group + repeats.start * self.a_repeat;
+                        let tile = Tile {
+                            a: self.a.wrapping_add(a).wrapping_offset(strip.a),
+                            lda: self.lda,
+                            b: b(panel),
+                            runs,
+                            repeats: repeats.len(),
+                            a_repeat: self.a_repeat,
+                            b_repeat: self.k,
+                            c: self.c.wrapping_add(part.group * self.c_group + strip.c + column),
+                            ldc: self.ldc,
+                            columns: width.min(self.columns - column),
+                            accumulate,
+                            bias,
+                        };
+                        // SAFETY: the caller vouches for A, B and C.
+                        unsafe { self.run_strip(tile, strip.rows) };
+                    }
                 }
             }
         }
@@ -289,18 +302,4 @@ impl Block {
             (strip.rows > 0 && (!runs.is_empty() || write_empty)).then_some((strip, runs, started))
         })
     }
-}
-
-/// Packs `B` into panels: `pack(panel, to)` writes panel number `panel` (of `panel_len` elements) to `to`.
-pub(crate) fn pack_panels<T: Real>(
-    panels: usize,
-    panel_len: usize,
-    pack: impl Fn(usize, *mut T) + Sync,
-) -> Scratch<T> {
-    let packed = Scratch::<T>::new(panels * panel_len);
-    let start = Shared::new(packed.ptr());
-    run_tasks(panels, panels * panel_len, |panel| {
-        pack(panel, start.ptr().wrapping_add(panel * panel_len));
-    });
-    packed
 }

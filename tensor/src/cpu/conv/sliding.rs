@@ -113,9 +113,9 @@ impl<T: Real> Sliding<'_, T> {
         };
         let repeated = chunk >= k;
         let packed;
-        let pack_blocks = |panel: usize, blocks: Range<usize>, to: *mut T| {
-            // SAFETY: the product asks for at most a chunk and offers room for one.
-            unsafe { packing.blocks(panel, blocks, to) }
+        let pack_blocks = |panel: usize, rows: Range<usize>, to: *mut T| {
+            // SAFETY: the product asks for at most a chunk, which is made of whole blocks, and offers room for one.
+            unsafe { packing.blocks(panel, rows.start / k..rows.end / k, to) }
         };
         let b = if local {
             Panels::Local(&pack_blocks)
@@ -236,6 +236,7 @@ impl<T: Real> Sliding<'_, T> {
             repeats: 1,
             a_repeat: 0,
             chunk: 1,
+            panel_group: 1,
             columns: out_channels / self.g.groups,
             c: out.as_mut_ptr(),
             ldc: 0,

@@ -202,6 +202,7 @@ impl<'a, T: Real> WeightGrad<'a, T> {
             a_repeat: 0,
             // Half a chunk: the pixels of a task take more of the cache than the rows of other products.
             chunk: even_chunk(pixels, chunk_len::<T>() / 2),
+            panel_group: 1,
             columns: self.g.group_outputs(),
             c: sums,
             ldc: self.width,
