@@ -8,9 +8,17 @@ use crate::DType;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The system refused: no such file, no permission, no space.
+    /// The system refused to let the file be read: there is none, or no permission.
     #[error("{}: {source}", path.display())]
     Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file could not be written; whatever stood there before is unchanged.
+    #[error("cannot write {}: {source}{}; an older file of that name is unchanged", path.display(), advice(source))]
+    Write {
         /// The file.
         path: PathBuf,
         /// The system's reason.
@@ -82,6 +90,15 @@ pub enum Error {
         /// The shape in the file.
         found: Vec<usize>,
     },
+}
+
+/// What to do about it, where that is known.
+fn advice(source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    match source.kind() {
+        StorageFull | QuotaExceeded => "; make room and try again",
+        _ => "",
+    }
 }
 
 fn example(similar: &Option<String>) -> String {

@@ -96,13 +96,8 @@ pub enum Error {
     },
 
     /// The file could not be written; whatever stood there before is unchanged.
-    #[error("cannot write {path}: {source}; an older file of that name is unchanged")]
-    Write {
-        /// The file asked for.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] tensor::Error),
 
     /// Puzzles were asked for with a number of givens that cannot be generated.
     #[error(

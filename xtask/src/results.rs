@@ -18,8 +18,7 @@ use std::{
 
 use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-use crate::report::write_atomic;
+use tensor::io::write_atomic;
 
 /// Version of the folder's layout and of the files in it; a change that older programs cannot read raises it.
 const FORMAT: u32 = 1;
@@ -193,7 +192,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value)
         .with_context(|| format!("{}: cannot be written as JSON", path.display()))?;
     text.push('\n');
-    Ok(write_atomic(path, text.as_bytes())?)
+    Ok(write_atomic(path, |file| file.write_all(text.as_bytes()))?)
 }
 
 /// Reads a JSON file.

@@ -67,7 +67,9 @@ pub(super) fn read(path: &Path) -> Result<Contents> {
 fn error(path: &Path, e: tensor::Error) -> Error {
     let path_buf = path.to_owned();
     match e {
-        tensor::Error::Io { source, .. } => Error::Io { path: path_buf, source },
+        tensor::Error::Io { source, .. } | tensor::Error::Write { source, .. } => {
+            Error::Io { path: path_buf, source }
+        }
         tensor::Error::Unsupported { key, found, .. } => {
             Error::Unsupported { path: path_buf, key, found }
         }

@@ -15,13 +15,13 @@ use crate::Error;
 /// a second writer of the same path waits for the first. A symbolic link at `path` is replaced, not followed.
 ///
 /// # Errors
-/// [`Error::Io`] with `path` if anything fails: `write` itself, a full disk, a missing directory.
+/// [`Error::Write`] with `path` if anything fails: `write` itself, a full disk, a missing directory.
 pub fn write_atomic(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
     let path = path.as_ref();
-    replace(path, write).map_err(|source| Error::Io { path: path.to_owned(), source })
+    replace(path, write).map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
 fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -100,7 +100,8 @@ mod tests {
             Err(io::Error::from(io::ErrorKind::StorageFull))
         });
         let message = full.unwrap_err().to_string();
-        assert!(message.starts_with(&path.display().to_string()), "{message}");
+        assert!(message.starts_with(&format!("cannot write {}: ", path.display())), "{message}");
+        assert!(message.contains("; make room and try again; an older file"), "{message}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         write_atomic(&path, |w| w.write_all(b"new")).unwrap();
@@ -129,6 +130,16 @@ mod tests {
                 });
             }
         });
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_in_the_way_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        write_atomic(&path, |w| w.write_all(b"new")).unwrap_err();
+        assert!(path.is_dir());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use tensor::io::write_atomic;
 
-use super::atomic::{WriteError, write_atomic};
 use super::figure::{Figure, FigureError, is_plain_name};
 use super::table::Table;
 use super::verdict::{Claim, Scale, Verdict};
@@ -61,7 +61,7 @@ pub enum ReportError {
     Figure(#[from] FigureError),
     /// A file could not be written.
     #[error(transparent)]
-    Write(#[from] WriteError),
+    Write(#[from] tensor::Error),
 }
 
 /// Name of the files that hold the claims as a table.
@@ -160,8 +160,8 @@ impl Report {
             table.save(directory, stem)?;
         }
         self.claims_table().save(directory, CLAIMS)?;
-        let page = directory.join("index.html");
-        write_atomic(&page, self.html()?.as_bytes())?;
+        let (page, html) = (directory.join("index.html"), self.html()?);
+        write_atomic(&page, |file| file.write_all(html.as_bytes()))?;
         Ok(page)
     }
 

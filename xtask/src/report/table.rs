@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use maud::{Markup, html};
+use tensor::io::write_atomic;
 
-use super::atomic::{WriteError, write_atomic};
 use super::verdict::Verdict;
 
 /// A rectangular table with typed cells.
@@ -297,14 +297,14 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`WriteError`] of the file that could not be written.
-    pub fn save(&self, directory: &Path, stem: &str) -> Result<TableFiles, WriteError> {
+    /// [`tensor::Error::Write`] of the file that could not be written.
+    pub fn save(&self, directory: &Path, stem: &str) -> Result<TableFiles, tensor::Error> {
         let files = TableFiles {
             tsv: directory.join(format!("{stem}.tsv")),
             markdown: directory.join(format!("{stem}.md")),
         };
-        write_atomic(&files.tsv, self.to_tsv().as_bytes())?;
-        write_atomic(&files.markdown, self.to_markdown().as_bytes())?;
+        write_atomic(&files.tsv, |file| file.write_all(self.to_tsv().as_bytes()))?;
+        write_atomic(&files.markdown, |file| file.write_all(self.to_markdown().as_bytes()))?;
         Ok(files)
     }
 

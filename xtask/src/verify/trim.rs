@@ -9,9 +9,9 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context as _, Result, ensure};
 use safetensors::SafeTensors;
 use serde_json::value::RawValue;
+use tensor::io::write_atomic;
 
 use super::manifest::{Case, Goldens};
-use crate::report::write_atomic;
 
 /// What the names of the cases to keep begin with.
 const KEPT: &[&str] =
@@ -37,7 +37,7 @@ pub(super) fn trim(goldens: &Goldens, from: &Path, to: &Path) -> Result<usize> {
     );
     let script = from.join(PROVENANCE);
     let bytes = fs::read(&script).with_context(|| format!("cannot read {}", script.display()))?;
-    write_atomic(&to.join(PROVENANCE), &bytes)?;
+    write_atomic(to.join(PROVENANCE), |file| file.write_all(&bytes))?;
     let kept: Vec<&Case> = goldens.manifest().cases.iter().filter(|c| is_kept(c)).collect();
     let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for case in &kept {
@@ -48,12 +48,14 @@ pub(super) fn trim(goldens: &Goldens, from: &Path, to: &Path) -> Result<usize> {
         let file = SafeTensors::deserialize(goldens.file(name))?;
         let views =
             keys.iter().map(|key| Ok((*key, file.tensor(key)?))).collect::<Result<Vec<_>>>()?;
-        write_atomic(&to.join(name), &safetensors::serialize(views, None)?)?;
+        let bytes = safetensors::serialize(views, None)?;
+        write_atomic(to.join(name), |file| file.write_all(&bytes))?;
     }
     let path = from.join("manifest.json");
     let manifest =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    write_atomic(&to.join("manifest.json"), trim_manifest(&manifest)?.as_bytes())?;
+    let kept_lines = trim_manifest(&manifest)?;
+    write_atomic(to.join("manifest.json"), |file| file.write_all(kept_lines.as_bytes()))?;
     Ok(kept.len())
 }
 

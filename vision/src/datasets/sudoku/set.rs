@@ -57,9 +57,9 @@ impl SudokuSet {
     /// Writes the set as a CSV file that [`read_csv`](Self::read_csv) reads back, gzipped if the
     /// name ends in `.gz`.
     ///
-    /// Atomic: the rows go to a temporary file in the same folder, which is synced and then
-    /// renamed, so that `path` holds the whole set or what it held before. The same set gives the
-    /// same bytes. An empty set gives a file that has only a header.
+    /// Atomic ([`write_atomic`](tensor::io::write_atomic)): `path` holds the whole set or what it
+    /// held before. The same set gives the same bytes. An empty set gives a file that has only a
+    /// header.
     ///
     /// ```
     /// use vision::datasets::sudoku::{Generator, SudokuSet};
@@ -78,8 +78,7 @@ impl SudokuSet {
     ///
     /// [`Error::Write`] when the folder is missing or full, or may not be written to.
     pub fn write_csv(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let path = path.as_ref();
-        writer::write(path, self).map_err(|source| Error::Write { path: path.into(), source })
+        Ok(writer::write(path.as_ref(), self)?)
     }
 
     /// Number of puzzles.

@@ -27,8 +27,8 @@ mod svg;
 use std::path::{Path, PathBuf};
 
 use kuva::render::render::TextAnchor;
+use tensor::io::write_atomic;
 
-use super::atomic::{WriteError, write_atomic};
 use canvas::{Canvas, LABEL, LETTER, text_width};
 pub use gallery::{ColorScale, Gallery, Matrix};
 pub use ink::Ink;
@@ -75,7 +75,7 @@ pub enum FigureError {
     },
     /// A file could not be written.
     #[error(transparent)]
-    Write(#[from] WriteError),
+    Write(#[from] tensor::Error),
 }
 
 /// Space around the figure and between its panels, in scene units.
@@ -196,8 +196,9 @@ impl Figure {
             svg: directory.join(format!("{}.svg", self.id)),
             png: directory.join(format!("{}.png", self.id)),
         };
-        write_atomic(&files.svg, self.svg()?.as_bytes())?;
-        write_atomic(&files.png, &self.png()?)?;
+        let (svg, png) = (self.svg()?, self.png()?);
+        write_atomic(&files.svg, |file| file.write_all(svg.as_bytes()))?;
+        write_atomic(&files.png, |file| file.write_all(&png))?;
         Ok(files)
     }
 
