@@ -13,6 +13,7 @@
 //! gradcheck(|v| &v[0] * &v[0], &[x]).unwrap();
 //! ```
 
+mod draw;
 pub mod gradcheck;
 mod gradients;
 mod graph;
