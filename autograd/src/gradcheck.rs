@@ -111,11 +111,13 @@ fn compare(
     analytic: &[f64],
     numeric: &[f64],
 ) -> Result<(), Box<GradcheckError>> {
-    let scale = numeric.iter().chain(analytic).fold(1.0f64, |m, g| m.max(g.abs()));
+    let finite = |g: &&f64| g.is_finite();
+    let scale = numeric.iter().chain(analytic).filter(finite).fold(1.0f64, |m, g| m.max(g.abs()));
     let tolerance = TOLERANCE * scale;
     let difference = |k: &usize| {
         let d = (analytic[*k] - numeric[*k]).abs();
-        if d.is_nan() { f64::INFINITY } else { d }
+        // NaN or infinite on either side: as wrong as can be.
+        if d.is_finite() { d } else { f64::INFINITY }
     };
     let worst = (0..numeric.len()).max_by(|a, b| difference(a).total_cmp(&difference(b)));
     match worst.filter(|k| difference(k) > tolerance) {
@@ -225,7 +227,7 @@ impl fmt::Debug for Case {
 /// 1. analytic = numeric gradient for every input;
 /// 2. the gradient of one input does not depend on which others are wanted;
 /// 3. the gradient is linear: twice the upstream gradient, twice the result, and used twice it adds;
-/// 4. transposed, gapped and broadcast-strided inputs give what contiguous copies give;
+/// 4. transposed, gapped and channels-last inputs give what contiguous copies give;
 /// 5. one thread and two threads give the same bits;
 /// 6. f32 is near f64;
 /// 7. finite inputs give finite outputs and gradients.
@@ -413,6 +415,13 @@ mod tests {
         assert_eq!((e.input, e.index.clone()), (0, vec![1]));
         let case = Case::new(vec![x], |v| Var::apply(Wrong, &[&v[0]]));
         assert!(properties(&case).unwrap_err().starts_with("gradient of input 0 at [1]"));
+    }
+
+    #[test]
+    fn an_infinite_gradient_is_wrong() {
+        let x = Tensor::new(&[0.0], [1]);
+        let error = gradcheck(|v| v[0].sqrt(), &[x]).unwrap_err();
+        assert_eq!((error.input, error.analytic), (0, f64::INFINITY));
     }
 
     #[test]

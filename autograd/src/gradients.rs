@@ -12,24 +12,22 @@ use crate::{Var, graph::Node};
 /// several batches is [`accumulate`](Self::accumulate).
 #[derive(Debug, Default)]
 pub struct Gradients {
-    // Keeping the leaf's node alive keeps its address unique as a key.
-    by_leaf: HashMap<*const Node, (Arc<Node>, Var)>,
+    // By the address of the leaf's node, which stays unique because the node is kept alive.
+    by_leaf: HashMap<usize, (Arc<Node>, Var)>,
 }
 
-// SAFETY: the raw pointers are keys only and never dereferenced; the nodes they name are owned by the map's
-// values, which are Send and Sync.
-unsafe impl Send for Gradients {}
-// SAFETY: as above.
-unsafe impl Sync for Gradients {}
+fn key(node: &Arc<Node>) -> usize {
+    Arc::as_ptr(node) as usize
+}
 
 impl Gradients {
     pub(crate) fn insert(&mut self, leaf: Arc<Node>, gradient: Var) {
-        self.by_leaf.insert(Arc::as_ptr(&leaf), (leaf, gradient));
+        self.by_leaf.insert(key(&leaf), (leaf, gradient));
     }
 
     fn entry(&self, leaf: &Var) -> Option<&Var> {
         let node = leaf.node.as_ref()?;
-        self.by_leaf.get(&Arc::as_ptr(node)).map(|(_, g)| g)
+        self.by_leaf.get(&key(node)).map(|(_, g)| g)
     }
 
     /// The gradient of `leaf`, in its shape and dtype; `None` if the result did not depend on it.

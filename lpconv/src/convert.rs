@@ -72,7 +72,9 @@ impl ConvertConfig {
         }
     }
 
-    /// The control with frozen masks (`lpf256`: `p = 256` computes exactly the function of the unconverted model).
+    /// The control with frozen masks (`lpf256`: with `p = 256` the mask is exactly 1 on kernels of up to 7 taps in f64 and
+    /// 15 in f32, so that the converted model computes the function of the unconverted one; on larger kernels it is a
+    /// little below 1 at the rim).
     pub fn frozen(p: f64) -> Self {
         ConvertConfig { mask: Some(MaskConfig::frozen(p)), ..Self::lp(p) }
     }
@@ -99,8 +101,9 @@ pub struct Converted {
     pub to: [usize; 2],
 }
 
-/// Enlarges every [`Conv2d`] of a model and gives it a mask, 1x1 and depthwise ones included. Stride, dilation, groups,
-/// bias and the size of the output stay. Returns what was converted, in order of definition.
+/// Enlarges every [`Conv2d`] of a model and gives it a mask, 1x1 and depthwise ones included. Stride, dilation, groups
+/// and bias stay, and so does the size of the output (with [`KernelSize::Scale`]: where the kernel grows by an even
+/// number). Returns what was converted, in order of definition.
 ///
 /// A model that is initialized stays so: the new weights are drawn with `config.seed` and the old ones transferred. One
 /// that is not will be initialized at the new size.
@@ -117,7 +120,8 @@ pub struct Converted {
 /// ```
 ///
 /// # Errors
-/// If a layer has a mask already and `config.again` is not set; nothing is changed then.
+/// If a layer has a mask already and `config.again` is not set, or a scale below 1 or an impossible exponent is asked for;
+/// nothing is changed then.
 pub fn convert(model: &mut dyn Module, config: &ConvertConfig) -> Result<Vec<Converted>, Error> {
     convert_where(model, |_, _| Some(config.clone()))
 }
@@ -130,17 +134,17 @@ pub fn convert_where(
     model: &mut dyn Module,
     choose: impl Fn(&str, &Conv2d) -> Option<ConvertConfig>,
 ) -> Result<Vec<Converted>, Error> {
-    let mut masked = None;
+    let mut wrong = None;
     module::for_each_module(model, &mut |path, m| {
         if let Some(conv) = (m as &dyn Any).downcast_ref::<Conv2d>()
-            && conv.parametrization().is_some()
-            && choose(path, conv).is_some_and(|c| !c.again)
+            && let Some(config) = choose(path, conv)
+            && let Err(error) = check(path, conv, &config)
         {
-            masked.get_or_insert_with(|| path.to_owned());
+            wrong.get_or_insert(error);
         }
     });
-    if let Some(layer) = masked {
-        return Err(Error::AlreadyConverted { layer });
+    if let Some(error) = wrong {
+        return Err(error);
     }
     let mut converted = Vec::new();
     module::for_each_module_mut(model, &mut |path, m| {
@@ -151,6 +155,30 @@ pub fn convert_where(
         }
     });
     Ok(converted)
+}
+
+/// What is impossible about converting a layer like this.
+fn check(path: &str, conv: &Conv2d, config: &ConvertConfig) -> Result<(), Error> {
+    if conv.parametrization().is_some() && !config.again {
+        return Err(Error::AlreadyConverted { layer: path.to_owned() });
+    }
+    if let KernelSize::Scale(scale) = config.size
+        && !(scale.is_finite() && scale >= 1.0)
+    {
+        return Err(Error::Parameter {
+            name: "scale",
+            value: scale,
+            expected: "a finite number of at least 1",
+        });
+    }
+    match &config.mask {
+        Some(mask) if !(mask.p_init > 0.0 && mask.p_init.is_finite()) => Err(Error::Parameter {
+            name: "p_init",
+            value: mask.p_init,
+            expected: "a positive finite number",
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn convert_layer(path: &str, conv: &mut Conv2d, config: &ConvertConfig) -> Converted {
@@ -176,7 +204,9 @@ fn convert_layer(path: &str, conv: &mut Conv2d, config: &ConvertConfig) -> Conve
         conv.weight.set(values);
     }
     conv.weight.set_requires_grad(trained);
-    conv.set_padding([options.padding[0] + ph, options.padding[1] + pw]);
+    // Taps lie `dilation` pixels apart, and so do those that are new.
+    let [dh, dw] = options.dilation;
+    conv.set_padding([options.padding[0] + ph * dh, options.padding[1] + pw * dw]);
     conv.set_parametrization(None);
     if let Some(mask) = &config.mask {
         let mut mask = LpMask::new(o, from, mask);
@@ -283,11 +313,7 @@ mod tests {
         let x = Draw::new("x", 0).normal([2, 3, 11, 12]);
         let base = small_model();
         let mut frozen = small_model();
-        // The 2x2 kernel is even: its taps lie on the rim of the mask, which leaves exp(-0.9998^256 ...) there.
-        convert_where(&mut frozen, |_, c| {
-            (c.kernel_size() != [2, 2]).then(|| ConvertConfig::frozen(256.0))
-        })
-        .unwrap();
+        convert(&mut frozen, &ConvertConfig::frozen(256.0)).unwrap();
         assert_eq!(run(&base, &x), run(&frozen, &x));
         assert!(
             frozen
@@ -313,6 +339,30 @@ mod tests {
             assert_eq!(middle.to_vec::<f64>(), before[0].1.to_vec::<f64>());
             assert_ne!(weight.to_vec::<f64>()[0], 0.0);
         }
+    }
+
+    #[test]
+    fn a_dilated_layer_keeps_its_function_and_output_size() {
+        let options = Conv2dOptions { padding: [2, 1], dilation: [2, 3], ..Default::default() };
+        let layer = || {
+            let mut model = Sequential::new().with(Conv2d::with_options(2, 3, [3, 3], options));
+            model.initialize(3, DType::F64, Device::Cpu);
+            model
+        };
+        let x = Draw::new("x", 0).normal([1, 2, 12, 13]);
+        let mut frozen = layer();
+        convert(&mut frozen, &ConvertConfig::frozen(256.0)).unwrap();
+        assert_eq!(run(&layer(), &x), run(&frozen, &x));
+    }
+
+    #[test]
+    fn impossible_conversions_change_nothing() {
+        let mut model = small_model();
+        let mut config = ConvertConfig { size: KernelSize::Scale(0.5), ..ConvertConfig::lp(2.0) };
+        assert!(convert(&mut model, &config).unwrap_err().to_string().contains("scale = 0.5"));
+        config = ConvertConfig::lp(f64::NAN);
+        assert!(convert(&mut model, &config).unwrap_err().to_string().contains("p_init = NaN"));
+        assert_eq!(model.num_parameters(), small_model().num_parameters());
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl MaskConfig {
         MaskConfig { p_init, ..Default::default() }
     }
 
-    /// A mask that stays as it starts: with `p_init = 256` exactly the old small window.
+    /// A mask that stays as it starts: with `p_init = 256` the old small window (exactly so for kernels of up to 7 taps).
     pub fn frozen(p_init: f64) -> Self {
         MaskConfig { p_init, train_p: false, train_c: false, ..Default::default() }
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, anyhow};
 use serde_json::Value;
 
-use crate::failure::Outcome;
+use crate::failure::{Outcome, say};
 
 /// The crates from bottom to top, and what each may use. Dev-dependencies count too: a test may not turn the house around.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -36,7 +36,8 @@ pub fn run() -> Outcome {
         serde_json::from_slice(&output.stdout).context("reading what cargo metadata printed")?;
     let broken = layer_violations(&metadata);
     if broken.is_empty() {
-        println!("layers: {} crates use only what is below them", LAYERS.len());
+        let crates = metadata["packages"].as_array().map_or(0, Vec::len);
+        say!("layers: {crates} crates use only what is below them");
         Ok(())
     } else {
         Err(anyhow!("{}", broken.join("\n")).into())

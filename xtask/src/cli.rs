@@ -104,10 +104,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// More threads than any machine has cores: a typing error.
+const MOST_THREADS: usize = 1024;
+
 fn reproduce(args: ReproduceArgs) -> Result<(), Failure> {
     if let Some(n) = args.threads {
-        if n == 0 {
-            return Err(Failure::Usage("--threads 0: expected at least 1".into()));
+        if !(1..=MOST_THREADS).contains(&n) {
+            return Err(Failure::Usage(format!("--threads {n}: expected 1 to {MOST_THREADS}")));
         }
         rayon::ThreadPoolBuilder::new().num_threads(n).build_global()?;
     }

@@ -44,6 +44,15 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
+/// Prints a line to standard output like `println!`, but does not panic when nobody reads on (`list | head`).
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+pub(crate) use say;
+
 /// The known word nearest to a mistyped one, if any is near.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known

@@ -61,11 +61,14 @@ impl Results {
                 );
             }
         } else {
+            // A process killed while it wrote the marker leaves its temporary file behind.
+            let foreign =
+                |e: fs::DirEntry| !e.file_name().to_string_lossy().starts_with("format.json");
             let occupied = root.is_dir()
                 && fs::read_dir(&root)
                     .with_context(|| root.display().to_string())?
-                    .next()
-                    .is_some();
+                    .flatten()
+                    .any(foreign);
             if occupied {
                 bail!(
                     "{}: holds files but no format.json, so it is not a results folder; choose an empty \
@@ -134,6 +137,22 @@ impl TrialFolder {
         self.file("done.json").exists()
     }
 
+    /// Checks that the trial, if it was started at all, was started with this recipe.
+    ///
+    /// # Errors
+    /// If it was started with another recipe, or the file is damaged.
+    pub fn check<R: DeserializeOwned + PartialEq>(&self, recipe: &R) -> anyhow::Result<()> {
+        let file = self.file("recipe.json");
+        if file.exists() && read_json::<R>(&file)? != *recipe {
+            bail!(
+                "{}: was started with another recipe or other data; move the folder away or choose another \
+                 one with --results",
+                self.path.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Creates the folder and writes the recipe, or checks that it was started with the same one.
     ///
     /// # Errors
@@ -144,15 +163,7 @@ impl TrialFolder {
     ) -> anyhow::Result<()> {
         let file = self.file("recipe.json");
         if file.exists() {
-            let found: R = read_json(&file)?;
-            if found != *recipe {
-                bail!(
-                    "{}: was started with another recipe; move the folder away or choose another one \
-                     with --results",
-                    self.path.display()
-                );
-            }
-            return Ok(());
+            return self.check(recipe);
         }
         fs::create_dir_all(&self.path)
             .with_context(|| format!("creating {}", self.path.display()))?;

@@ -17,10 +17,15 @@ pub fn overridden<R: Serialize + DeserializeOwned>(recipe: &R, overrides: &[Stri
     else {
         return Err(anyhow::anyhow!("a recipe is a struct").into());
     };
+    let mut seen = Vec::new();
     for pair in overrides {
         let (key, text) = pair
             .split_once('=')
             .ok_or_else(|| Failure::Usage(format!("--set {pair}: expected KEY=VALUE")))?;
+        if seen.contains(&key.trim()) {
+            return Err(Failure::Usage(format!("--set {}: given more than once", key.trim())));
+        }
+        seen.push(key.trim());
         let value = parsed(&fields, key.trim(), text.trim())?;
         fields.insert(key.trim().to_owned(), value);
     }
@@ -53,7 +58,7 @@ fn unknown_key(fields: &Map<String, Value>, key: &str) -> Failure {
     let known: Vec<&str> = fields.keys().map(String::as_str).collect();
     let hint = match nearest(key, known.iter().copied()) {
         Some(near) => format!("; did you mean \"{near}\"?"),
-        None => String::new(),
+        None => ".".into(),
     };
     Failure::Usage(format!(
         "--set {key}: this recipe has no \"{key}\"{hint} Known keys: {}",
@@ -107,6 +112,7 @@ mod tests {
         assert!(set(&["epochs=-3"]).unwrap_err().contains("expected a whole number, found \"-3\""));
         assert!(set(&["lr=fast"]).unwrap_err().contains("expected a number"));
         assert!(set(&["lr"]).unwrap_err().contains("expected KEY=VALUE"));
+        assert!(set(&["lr=1", "lr=2"]).unwrap_err().contains("given more than once"));
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub(super) fn lp_mask_grad(g: MaskGradient<'_>, window: LpWindow) -> (Tensor, Te
     with_float!("lp_mask_grad", g.c.dtype(), T => {
         let (dmask, mask) = (g.dmask.dense_slice::<T>(), g.mask.dense_slice::<T>());
         let (c_all, lambda) = (g.c.dense_slice::<T>(), g.log2p.dense_slice::<T>());
+        let largest = T::MAX.to_f64();
         // [dC (4), dlog2p] per channel.
         let per_channel: Vec<[f64; 5]> = (0..lambda.len())
             .into_par_iter()
@@ -77,7 +78,8 @@ pub(super) fn lp_mask_grad(g: MaskGradient<'_>, window: LpWindow) -> (Tensor, Te
                     }
                 }
                 sum[4] *= p * std::f64::consts::LN_2;
-                sum
+                // For p < 1 the derivative diverges near z = 0: keep it a number of the dtype.
+                sum.map(|s| s.clamp(-largest, largest))
             })
             .collect();
         let dc = Tensor::build::<T>(Layout::contiguous(g.c.shape()), g.c.device(), |out| {

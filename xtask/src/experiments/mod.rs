@@ -14,11 +14,12 @@ use std::{
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    failure::{Failure, Outcome, nearest},
+    failure::{Failure, Outcome, nearest, say},
     report::{RunInfo, Scale},
-    results::{Results, TrialFolder},
+    results::{self, Results, TrialFolder},
     settings,
 };
 
@@ -91,6 +92,29 @@ pub struct Request {
     pub named: bool,
 }
 
+impl Request {
+    /// The folder name of the scale, what was overridden, and the data file's name.
+    fn label(&self) -> String {
+        let mut parts = self.set.clone();
+        let name = self.data.as_deref().and_then(Path::file_name);
+        parts.extend(name.map(|n| format!("data={}", n.to_string_lossy())));
+        settings::label(self.scale.name(), &parts)
+    }
+
+    /// The command line that asks for this.
+    fn command(&self, experiment: &str) -> String {
+        let mut words = vec![format!("cargo xtask reproduce {experiment}")];
+        if self.scale != ScaleName::default() {
+            words.push(format!("--scale {}", self.scale.name()));
+        }
+        words.extend(self.conditions.iter().map(|c| format!("--condition {c}")));
+        words.extend(self.seeds.iter().map(|s| format!("--seed {s}")));
+        words.extend(self.set.iter().map(|s| format!("--set {s}")));
+        words.extend(self.data.iter().map(|d| format!("--data {}", d.display())));
+        words.join(" ")
+    }
+}
+
 /// What an experiment runs in.
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -129,6 +153,8 @@ pub struct Experiment {
     pub demo: &'static str,
     /// Checks the request before anything runs, and says which trials it means.
     trials: fn(&Request) -> Outcome<Vec<String>>,
+    /// Whether its report is made of trials.
+    has_trials: bool,
     /// Runs what is not done yet.
     run: fn(&Session) -> Outcome,
     /// Writes the report of a folder of results; returns the page.
@@ -143,7 +169,7 @@ fn find(name: &str) -> Outcome<&'static Experiment> {
         let names: Vec<&str> = EXPERIMENTS.iter().map(|e| e.name).collect();
         let hint = match nearest(name, names.iter().copied()) {
             Some(near) => format!("; did you mean \"{near}\"?"),
-            None => String::new(),
+            None => ".".into(),
         };
         Failure::Usage(format!(
             "there is no experiment \"{name}\"{hint} Known: {}",
@@ -175,13 +201,13 @@ pub fn reproduce(names: &[String], request: &Request) -> Outcome {
     for experiment in &experiments {
         plans.push((experiment, (experiment.trials)(request)?));
     }
-    let label = settings::label(request.scale.name(), &request.set);
+    let label = request.label();
     if request.dry_run {
         for (experiment, trials) in plans {
             let folder = request.results.join(experiment.name).join(&label);
             for trial in trials {
                 let done = TrialFolder::new(&folder, &trial).is_done();
-                println!(
+                say!(
                     "{}\t{label}\t{trial}\t{}",
                     experiment.name,
                     if done { "done" } else { "to run" }
@@ -200,9 +226,13 @@ pub fn reproduce(names: &[String], request: &Request) -> Outcome {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("creating {}", folder.display()))?;
         let session = Session { request, folder: folder.clone(), stop: stop.clone() };
+        results::write_json(
+            &folder.join("run.json"),
+            &RunRecord { command: request.command(experiment.name), machine: machine() },
+        )?;
         (experiment.run)(&session)?;
         let page = (experiment.report)(&folder, request.scale)?;
-        println!("{}: report written to {}", experiment.name, page.display());
+        say!("{}: report written to {}", experiment.name, page.display());
     }
     Ok(())
 }
@@ -214,13 +244,13 @@ pub fn reproduce(names: &[String], request: &Request) -> Outcome {
 pub fn list(results: &Path) -> Outcome {
     let opened = if results.exists() { Some(Results::open(results)?) } else { None };
     for e in EXPERIMENTS {
-        println!("{}", e.name);
-        println!("  paper  {}", e.paper);
-        println!("  data   {}", e.data);
-        println!("  demo   {}", e.demo);
+        say!("{}", e.name);
+        say!("  paper  {}", e.paper);
+        say!("  data   {}", e.data);
+        say!("  demo   {}", e.demo);
         let labels = opened.as_ref().map(|r| r.labels(e.name)).unwrap_or_default();
         if labels.is_empty() {
-            println!("  run    not yet: cargo xtask reproduce {}", e.name);
+            say!("  run    not yet: cargo xtask reproduce {}", e.name);
         }
         for label in labels {
             let folder = results.join(e.name).join(&label);
@@ -230,8 +260,8 @@ pub fn list(results: &Path) -> Outcome {
             let report =
                 if report.exists() { report.display().to_string() } else { "no report yet".into() };
             match trials.len() {
-                0 => println!("  run    {label}: {report}"),
-                n => println!("  run    {label}: {done} of {n} started trials done; {report}"),
+                0 => say!("  run    {label}: {report}"),
+                n => say!("  run    {label}: {done} of {n} started trials done; {report}"),
             }
         }
     }
@@ -242,40 +272,57 @@ pub fn list(results: &Path) -> Outcome {
 ///
 /// # Errors
 /// If an experiment is not known, results are damaged, or a report cannot be written.
-pub fn report(names: &[String], results: &Path) -> Outcome {
+pub fn report(names: &[String], root: &Path) -> Outcome {
     let experiments = chosen(names)?;
-    if !results.exists() {
+    if !root.exists() {
         return Err(Failure::Usage(format!(
             "{}: there are no results yet; run cargo xtask reproduce first",
-            results.display()
+            root.display()
         )));
     }
-    let opened = Results::open(results)?;
+    let opened = Results::open(root)?;
     for experiment in experiments {
         for label in opened.labels(experiment.name) {
             let folder = opened.folder(experiment.name, &label);
+            // A run that failed before its first trial leaves nothing to report.
+            if experiment.has_trials && TrialFolder::all(&folder).is_empty() {
+                continue;
+            }
             let page = (experiment.report)(&folder, ScaleName::of_label(&label))?;
-            println!("{}: report written to {}", experiment.name, page.display());
+            say!("{}: report written to {}", experiment.name, page.display());
         }
     }
     Ok(())
 }
 
+/// How a folder's results were last asked for, written beside them.
+#[derive(Serialize, Deserialize)]
+struct RunRecord {
+    command: String,
+    machine: String,
+}
+
 /// How a report's numbers came about.
 fn run_info(
-    experiment: &str,
+    folder: &Path,
     recipe: &[(String, String)],
     seeds: &[u64],
     duration: Duration,
-) -> RunInfo {
-    RunInfo {
-        command: format!("cargo xtask reproduce {experiment}"),
+) -> anyhow::Result<RunInfo> {
+    let file = folder.join("run.json");
+    let record = if file.exists() {
+        results::read_json(&file)?
+    } else {
+        RunRecord { command: "not recorded".into(), machine: "not recorded".into() }
+    };
+    Ok(RunInfo {
+        command: record.command,
         recipe: recipe.to_vec(),
         seeds: seeds.to_vec(),
         duration,
         versions: vec![("xtask".into(), env!("CARGO_PKG_VERSION").into())],
-        machine: machine(),
-    }
+        machine: record.machine,
+    })
 }
 
 /// Processor and cores of this machine.

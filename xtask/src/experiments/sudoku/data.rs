@@ -20,7 +20,7 @@ const CELLS: usize = 81;
 
 /// Reads or generates, splits and, if asked for, eases the puzzles of a recipe.
 pub(super) fn load(recipe: &Recipe, file: Option<&Path>) -> anyhow::Result<Data> {
-    let wanted = recipe.train + recipe.test;
+    let wanted = recipe.train.saturating_add(recipe.test);
     let all = match (recipe.source.as_str(), file) {
         ("embedded", _) => SudokuSet::embedded(),
         ("generated", _) => {
@@ -44,8 +44,8 @@ pub(super) fn load(recipe: &Recipe, file: Option<&Path>) -> anyhow::Result<Data>
         recipe.source,
         all.len()
     );
-    // One split for all sizes: a smaller run trains on a part of what a larger one trains on, tests on a part of what
-    // it tests on, and never the other way round.
+    // The paper's split where the numbers fit into it: then a smaller run trains on a part of what a larger one trains
+    // on, and tests on a part of what it tests on. Other proportions (18,000 and 2,000) need a split of their own.
     let (train, test) = all.split(0.8, recipe.split_seed);
     let (train, test) = if train.len() >= recipe.train && test.len() >= recipe.test {
         (train, test)

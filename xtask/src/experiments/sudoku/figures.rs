@@ -16,8 +16,8 @@ use crate::report::{
 pub(super) fn add(report: &mut Report, all: &[Runs]) -> anyhow::Result<()> {
     report.figure(
         learning_curves(all),
-        "Fig 4b. Test loss and accuracies by epoch; dashed in the first panel: training loss. Bands: mean ± standard \
-         deviation where there are several seeds.",
+        "Fig 4b. Training loss, then loss and accuracies on the test puzzles, by epoch. base lies under lpf256 where both \
+         compute the same. Bands: mean ± standard deviation where there are several seeds.",
     );
     for runs in all {
         let done = runs.done();
@@ -36,8 +36,11 @@ pub(super) fn add(report: &mut Report, all: &[Runs]) -> anyhow::Result<()> {
         );
         report.figure(
             ablation(&id, name, &done),
-            format!("Fig 10 ({name}). Accuracies while masks with γ > 3 within r degrees of 90° (top) or 0° (bottom, a \
-                     control added here) are taken away, in all, the first and the second half of the layers."),
+            format!(
+                "Fig 5c, 10 ({name}). Accuracies while masks with γ > 3 within r degrees of 90° (top) or 0° (bottom, a \
+                 control added here) are taken away, in all, the first and the second half of the layers. {}",
+                selective(&done)
+            ),
         );
         report.figure(
             masks(&id, name, first),
@@ -54,7 +57,7 @@ fn ink(condition: &str, index: usize) -> Ink {
 /// Fig 4b.
 fn learning_curves(all: &[Runs]) -> Figure {
     let measures = [
-        ("Loss", "test_loss", "cross entropy", 1.0),
+        ("Test loss", "test_loss", "cross entropy", 1.0),
         ("Number", "test_number", "% of cells", 100.0),
         ("Row", "test_row", "% of rows", 100.0),
         ("Column", "test_column", "% of columns", 100.0),
@@ -87,7 +90,7 @@ fn curve(runs: &Runs, metric: &str, factor: f64, label: &str, ink: Ink) -> Curve
     let x: Vec<f64> = runs
         .trials
         .first()
-        .map_or(Vec::new(), |t| t.epochs.iter().take(shortest).map(|e| e.epoch).collect());
+        .map_or(Vec::new(), |t| t.epochs.iter().take(shortest).map(|e| e.passes()).collect());
     let series: Vec<Vec<f64>> = runs
         .trials
         .iter()
@@ -206,6 +209,17 @@ fn ablation_panel(ablations: &[&Ablation], index: usize, curve: &AblationCurve) 
             series("sudoku", 3, |p| p.sudoku),
         ],
     )
+}
+
+/// How many masks there were to take away.
+fn selective(done: &[&Done]) -> String {
+    let ablations: Vec<&Ablation> = done.iter().filter_map(|d| d.ablation.as_ref()).collect();
+    let selective: usize = ablations.iter().map(|a| a.selective).sum();
+    let masks: usize = ablations.iter().map(|a| a.masks).sum();
+    match selective {
+        0 => format!("None of {masks} masks became that elongated: nothing was taken away."),
+        n => format!("{n} of {masks} masks are that elongated."),
+    }
 }
 
 /// Taps along an edge of a drawn mask: finer than the kernel, over the same width.

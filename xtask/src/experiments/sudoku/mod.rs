@@ -33,6 +33,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
         let (_, trials) = plan(request)?;
         Ok(trials.iter().map(|t| t.name()).collect())
     },
+    has_trials: true,
     run,
     report: report::write,
 };
@@ -77,24 +78,31 @@ fn plan(request: &Request) -> Outcome<(Recipe, Vec<Trial>)> {
 
 fn run(session: &Session) -> Outcome {
     let (recipe, trials) = plan(session.request)?;
-    let pending: Vec<&Trial> =
-        trials.iter().filter(|t| !TrialFolder::new(&session.folder, &t.name()).is_done()).collect();
+    let file = session.request.data.as_deref();
+    let digest = file.map(digest).transpose()?;
+    let spec = |trial: &Trial| TrialSpec {
+        condition: trial.condition.to_string(),
+        seed: trial.seed,
+        recipe: recipe.clone(),
+        data: digest.clone(),
+    };
+    let mut pending = Vec::new();
+    for trial in &trials {
+        let folder = TrialFolder::new(&session.folder, &trial.name());
+        // A finished trial counts only if it is the one that is asked for: same recipe, same data.
+        folder.check(&spec(trial))?;
+        if !folder.is_done() {
+            pending.push((trial, folder));
+        }
+    }
     if pending.is_empty() {
         return Ok(());
     }
-    let file = session.request.data.as_deref();
-    let digest = file.map(digest).transpose()?;
     let data = Arc::new(data::load(&recipe, file)?);
-    for (i, trial) in pending.iter().enumerate() {
-        let spec = TrialSpec {
-            condition: trial.condition.to_string(),
-            seed: trial.seed,
-            recipe: recipe.clone(),
-            data: digest.clone(),
-        };
-        let folder = TrialFolder::new(&session.folder, &trial.name());
+    for (i, (trial, folder)) in pending.iter().enumerate() {
+        let spec = spec(trial);
         let title = format!("{} ({} of {})", trial.name(), i + 1, pending.len());
-        train::run(session, &folder, &spec, &data, &title)?;
+        train::run(session, folder, &spec, &data, &title)?;
     }
     Ok(())
 }

@@ -186,10 +186,22 @@ impl Recipe {
             ("batch", self.batch),
             ("train", self.train),
             ("test", self.test),
+            ("ablation_puzzles", self.ablation_puzzles),
             ("ablation_step_deg", self.ablation_step_deg),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, v)| *v == 0) {
             return Err(format!("{name} = 0: expected at least 1"));
+        }
+        // Far beyond anything that fits into a machine: a typing error, to be named before it becomes one of memory.
+        let bounded = [
+            ("blocks", self.blocks, 1000),
+            ("channels", self.channels, 4096),
+            ("batch", self.batch, 1_000_000),
+            ("train", self.train, 100_000_000),
+            ("test", self.test, 100_000_000),
+        ];
+        if let Some((name, value, most)) = bounded.iter().find(|(_, v, most)| v > most) {
+            return Err(format!("{name} = {value}: expected at most {most}"));
         }
         if self.lr <= 0.0 {
             return Err(format!("lr = {}: expected a positive number", self.lr));
