@@ -110,6 +110,28 @@ mod tests {
         }
     }
 
+    /// Every name that an `impl Op` of this folder gives must stand in the list: an op that is forgotten is not checked.
+    #[test]
+    fn no_op_is_missing_from_the_list() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/ops");
+        let listed: Vec<&str> = OPS.iter().copied().flatten().map(|i| i.name).collect();
+        let mut missing = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            // This file has no ops, only this search for them.
+            if path.ends_with("mod.rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(path).unwrap();
+            for implementation in text.split("impl Op for ").skip(1) {
+                let body = implementation.split("fn forward").next().unwrap();
+                let names = body.split('"').skip(1).step_by(2);
+                missing.extend(names.filter(|n| !listed.contains(n)).map(str::to_owned));
+            }
+        }
+        assert!(missing.is_empty(), "not in OPS: {missing:?}");
+    }
+
     #[test]
     fn names_are_unique() {
         let mut names: Vec<_> = OPS.iter().copied().flatten().map(|i| i.name).collect();

@@ -18,8 +18,6 @@ pub(crate) trait Float:
     const ZERO: Self;
     const ONE: Self;
     const NEG_INFINITY: Self;
-    /// Largest finite number.
-    const MAX: Self;
     fn abs(self) -> Self;
     fn exp(self) -> Self;
     fn exp_m1(self) -> Self;
@@ -41,7 +39,6 @@ macro_rules! float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
             const NEG_INFINITY: Self = $t::NEG_INFINITY;
-            const MAX: Self = $t::MAX;
             #[inline(always)]
             fn abs(self) -> Self {
                 $t::abs(self)
