@@ -57,18 +57,26 @@ pub(crate) type TileFn<T> = unsafe fn(&Tile<T>);
 
 /// The tiles of one instruction set and number type; index `r - 1` is the tile of `r` rows.
 pub(crate) struct Kernels<T: 'static> {
-    /// Columns of a tile.
+    /// Columns of a tile, and of a panel.
     pub(crate) columns: usize,
-    pub(crate) row_major: &'static [TileFn<T>],
-    pub(crate) column_major: &'static [TileFn<T>],
+    /// For either order the tiles that compute the first half of the columns, and all of them.
+    row_major: [&'static [TileFn<T>]; 2],
+    column_major: [&'static [TileFn<T>]; 2],
 }
 
 impl<T> Kernels<T> {
-    pub(crate) fn tiles(&self, order: Order) -> &'static [TileFn<T>] {
+    /// The tiles for `columns` of a panel.
+    pub(crate) fn tiles(&self, order: Order, columns: usize) -> &'static [TileFn<T>] {
+        let whole = usize::from(columns > self.columns / 2);
         match order {
-            Order::RowMajor => self.row_major,
-            Order::ColumnMajor => self.column_major,
+            Order::RowMajor => self.row_major[whole],
+            Order::ColumnMajor => self.column_major[whole],
         }
+    }
+
+    /// Rows of the tallest tile.
+    pub(crate) fn rows(&self) -> usize {
+        self.row_major[1].len()
     }
 }
 
@@ -82,11 +90,14 @@ pub(crate) trait Real: Float {
     fn loops(isa: Isa) -> &'static crate::cpu::loops::Loops<Self>;
 }
 
+/// `N` is the number of registers in a row: two, or one where the panel's second half is empty.
 #[inline(always)]
-unsafe fn tile<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::Elem>) {
+unsafe fn tile<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool>(
+    t: &Tile<V::Elem>,
+) {
     // SAFETY: the caller upholds the contract of `TileFn`.
     unsafe {
-        let mut acc = [[V::zero(); 2]; MR];
+        let mut acc = [[V::zero(); N]; MR];
         let (row_step, k_step) = if ROW_MAJOR { (t.lda, 1) } else { (1, t.lda) };
         let (mut a_start, mut b_start) = (t.a, t.b);
         for _ in 0..t.repeats {
@@ -100,13 +111,14 @@ unsafe fn tile<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::El
                     (0..MR).for_each(|row| prefetch(next.wrapping_add(row * row_step)));
                 }
                 let mut a = a_start.wrapping_offset(run.a);
-                let mut b = b_start.add(run.b * 2 * V::LANES);
+                let mut b = b_start.wrapping_add(run.b * 2 * V::LANES);
                 for _ in 0..run.len {
-                    let b0 = V::load(b);
-                    let b1 = V::load(b.add(V::LANES));
+                    let columns: [V; N] = std::array::from_fn(|v| V::load(b.add(v * V::LANES)));
                     for (i, row) in acc.iter_mut().enumerate() {
                         let x = V::splat(*a.add(i * row_step));
-                        *row = [x.mul_add(b0, row[0]), x.mul_add(b1, row[1])];
+                        for (sum, column) in row.iter_mut().zip(columns) {
+                            *sum = x.mul_add(column, *sum);
+                        }
                     }
                     a = a.wrapping_add(k_step);
                     b = b.wrapping_add(2 * V::LANES);
@@ -115,7 +127,7 @@ unsafe fn tile<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::El
             a_start = a_start.wrapping_add(t.a_repeat);
             b_start = b_start.wrapping_add(t.b_repeat * 2 * V::LANES);
         }
-        finish::<V, MR>(t, acc);
+        finish::<V, MR, N>(t, acc);
     }
 }
 
@@ -133,65 +145,76 @@ pub(crate) fn prefetch<T>(address: *const T) {
 
 /// Adds bias and the old `C`, and stores.
 #[inline(always)]
-unsafe fn finish<V: Vector, const MR: usize>(t: &Tile<V::Elem>, mut acc: [[V; 2]; MR]) {
-    // SAFETY: the caller upholds the contract of `TileFn`.
+unsafe fn finish<V: Vector, const MR: usize, const N: usize>(
+    t: &Tile<V::Elem>,
+    mut acc: [[V; N]; MR],
+) {
+    // SAFETY: the caller upholds the contract of `TileFn`; columns from `t.columns` on are masked.
     unsafe {
-        let second = t.columns.saturating_sub(V::LANES);
+        // Columns from register `v` on.
+        let rest = |v: usize| t.columns.saturating_sub(v * V::LANES);
         if !t.bias.is_null() {
-            let b0 = V::load_part(t.bias, t.columns);
-            let b1 = V::load_part(t.bias.add(t.columns.min(V::LANES)), second);
+            let bias: [V; N] =
+                std::array::from_fn(|v| V::load_part(t.bias.wrapping_add(v * V::LANES), rest(v)));
             for row in &mut acc {
-                *row = [row[0].add(b0), row[1].add(b1)];
+                for (sum, bias) in row.iter_mut().zip(bias) {
+                    *sum = sum.add(bias);
+                }
             }
         }
         for (i, row) in acc.iter().enumerate() {
             let c = t.c.add(i * t.ldc);
-            let [mut lo, mut hi] = *row;
-            if second == V::LANES {
-                if t.accumulate {
-                    lo = lo.add(V::load(c));
-                    hi = hi.add(V::load(c.add(V::LANES)));
+            for (v, &sum) in row.iter().enumerate() {
+                let c = c.wrapping_add(v * V::LANES);
+                if t.columns == N * V::LANES {
+                    let old = if t.accumulate { V::load(c) } else { V::zero() };
+                    sum.add(old).store(c);
+                } else {
+                    let old = if t.accumulate { V::load_part(c, rest(v)) } else { V::zero() };
+                    sum.add(old).store_part(c, rest(v));
                 }
-                lo.store(c);
-                hi.store(c.add(V::LANES));
-            } else {
-                let c_hi = c.add(t.columns.min(V::LANES));
-                if t.accumulate {
-                    lo = lo.add(V::load_part(c, t.columns));
-                    hi = hi.add(V::load_part(c_hi, second));
-                }
-                lo.store_part(c, t.columns);
-                hi.store_part(c_hi, second);
             }
         }
     }
 }
 
-unsafe fn portable<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::Elem>) {
+unsafe fn portable<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool>(
+    t: &Tile<V::Elem>,
+) {
     // SAFETY: the caller upholds the contract of `TileFn`.
-    unsafe { tile::<V, MR, ROW_MAJOR>(t) }
+    unsafe { tile::<V, MR, N, ROW_MAJOR>(t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::Elem>) {
+unsafe fn avx2<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool>(
+    t: &Tile<V::Elem>,
+) {
     // SAFETY: the caller upholds the contract of `TileFn`.
-    unsafe { tile::<V, MR, ROW_MAJOR>(t) }
+    unsafe { tile::<V, MR, N, ROW_MAJOR>(t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-unsafe fn avx512<V: Vector, const MR: usize, const ROW_MAJOR: bool>(t: &Tile<V::Elem>) {
+unsafe fn avx512<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool>(
+    t: &Tile<V::Elem>,
+) {
     // SAFETY: the caller upholds the contract of `TileFn`.
-    unsafe { tile::<V, MR, ROW_MAJOR>(t) }
+    unsafe { tile::<V, MR, N, ROW_MAJOR>(t) }
 }
 
 macro_rules! kernels {
     ($compiled:ident, $vector:ty, [$($rows:literal)*]) => {
         &Kernels {
             columns: 2 * <$vector as Vector>::LANES,
-            row_major: &[$($compiled::<$vector, $rows, true>),*],
-            column_major: &[$($compiled::<$vector, $rows, false>),*],
+            row_major: [
+                &[$($compiled::<$vector, $rows, 1, true>),*],
+                &[$($compiled::<$vector, $rows, 2, true>),*],
+            ],
+            column_major: [
+                &[$($compiled::<$vector, $rows, 1, false>),*],
+                &[$($compiled::<$vector, $rows, 2, false>),*],
+            ],
         }
     };
 }

@@ -210,7 +210,7 @@ impl<T: Real> Product<'_, T> {
 
     /// Cuts a strip into tiles of nearly equal height: 32 rows as 11 + 11 + 10, not as 14 + 14 + 4.
     unsafe fn run_strip(&self, mut tile: Tile<T>, rows: usize) {
-        let tiles = self.kernels.tiles(self.order);
+        let tiles = self.kernels.tiles(self.order, tile.columns);
         let count = rows.div_ceil(tiles.len());
         let a_step = if self.order == Order::RowMajor { self.lda } else { 1 };
         for i in 0..count {

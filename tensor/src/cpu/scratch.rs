@@ -1,12 +1,14 @@
 //! Scratch memory and raw sharing for the kernels.
 
+use crate::cpu::microkernel::Real;
 use crate::cpu::recycle::Buffer;
 
 /// Memory of unspecified contents for `len` elements, aligned to a cache line and recycled.
 ///
-/// Only handed out as a raw pointer: who reads an element has written it before.
+/// Tasks share it as a raw pointer: who reads an element has written it before.
 pub(crate) struct Scratch<T> {
     start: *mut T,
+    len: usize,
     _memory: Buffer,
 }
 
@@ -17,11 +19,20 @@ impl<T: Copy> Scratch<T> {
     pub(crate) fn new(len: usize) -> Self {
         let bytes = len.checked_mul(size_of::<T>()).expect("scratch size fits in usize");
         let mut memory = Buffer::new(bytes);
-        Self { start: memory.bytes_mut().as_mut_ptr().cast(), _memory: memory }
+        Self { start: memory.bytes_mut().as_mut_ptr().cast(), len, _memory: memory }
     }
 
     pub(crate) fn ptr(&self) -> *mut T {
         self.start
+    }
+
+    /// The elements, for who owns all of them.
+    pub(crate) fn slice(&mut self) -> &mut [T]
+    where
+        T: Real,
+    {
+        // SAFETY: `len` elements were allocated, a buffer is always initialized, and any bits are a number.
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }
 }
 

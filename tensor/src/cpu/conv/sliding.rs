@@ -45,7 +45,7 @@ impl<T: Real> Sliding<'_, T> {
     }
 
     pub(super) fn run(&self, src: &[T], bias: Option<&[T]>, out: &mut [T]) {
-        match self.rows(T::kernels(self.isa).row_major.len()) {
+        match self.rows(T::kernels(self.isa).rows()) {
             Rows::Images => self.by_images(src, bias, out),
             Rows::Pixels => self.by_pixels(src, bias, out),
         }

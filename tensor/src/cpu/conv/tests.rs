@@ -164,6 +164,9 @@ fn sizes_of_real_layers() {
     // More images, and more pixels in a row, than a block holds.
     check::<f32>(&geometry(150, [3, 5, 1], [3, 3], [3, 3], one, [1, 1], one));
     check::<f32>(&geometry(1, [3, 5, 1], [2, 300], [3, 3], [1, 2], [1, 1], one));
+    // Weights that the tasks pack for themselves, all taps in use and not.
+    check::<f32>(&geometry(8, [150, 150, 1], [4, 4], [7, 7], one, [3, 3], one));
+    check::<f32>(&geometry(8, [350, 350, 1], [2, 2], [7, 7], one, [3, 3], one));
     // Pointwise, and a first layer.
     check::<f32>(&geometry(3, [20, 33, 1], [6, 7], one, one, [0, 0], one));
     check::<f32>(&geometry(2, [3, 16, 1], [40, 37], [11, 11], [4, 4], [2, 2], one));

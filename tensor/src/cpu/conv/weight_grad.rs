@@ -142,7 +142,7 @@ impl<'a, T: Real> WeightGrad<'a, T> {
         let kernels = T::kernels(isa);
         let width = kernels.columns;
         let images_inside = g.n >= 8 && g.ow < 16;
-        let blocks = ChannelBlocks::new(g.groups, g.group_inputs(), kernels.column_major.len());
+        let blocks = ChannelBlocks::new(g.groups, g.group_inputs(), kernels.rows());
         let input = Input::new(isa, g, x, blocks, images_inside);
         let window = axes.each_ref().map(Axis::used);
         let panels = g.group_outputs().div_ceil(width);
