@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 use std::time::Instant;
-use tensor::kernels_for_bench::{Conv, gemm};
+use tensor::{Conv2dOptions, Tensor};
 
 /// Seconds this thread has spent on a core, where the system tells; it does not count what other programs took.
 fn cpu_time() -> Option<f64> {
@@ -102,8 +102,10 @@ fn peak() -> f64 {
     rate(4, time)
 }
 
-fn numbers(len: usize) -> Vec<f32> {
-    (0..len).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect()
+fn numbers(shape: &[usize]) -> Tensor {
+    let len = shape.iter().product();
+    let numbers: Vec<f32> = (0..len).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect();
+    Tensor::new(&numbers, shape)
 }
 
 struct Report {
@@ -128,12 +130,30 @@ impl Report {
         println!();
     }
 
-    fn conv(&self, name: &str, conv: Conv, macs: usize) {
-        let [x, w, y] = conv.lens().map(numbers);
-        let (mut dx, mut dw, mut out) = (x.clone(), w.clone(), y.clone());
-        self.line(&format!("{name} forward"), macs, || conv.forward(&x, &w, &mut out));
-        self.line(&format!("{name} input"), macs, || conv.input_grad(&y, &w, &mut dx));
-        self.line(&format!("{name} weight"), macs, || conv.weight_grad(&x, &y, &mut dw));
+    /// The three passes of a convolution of `[batch, inputs, size, outputs]` with a square kernel.
+    fn conv(
+        &self,
+        name: &str,
+        [n, c, size, o]: [usize; 4],
+        kernel: usize,
+        [stride, padding, groups]: [usize; 3],
+    ) {
+        let options = Conv2dOptions {
+            stride: [stride; 2],
+            padding: [padding; 2],
+            groups,
+            ..Conv2dOptions::default()
+        };
+        let out = (size + 2 * padding - kernel) / stride + 1;
+        let macs = n * out * out * o * c / groups * kernel * kernel;
+        let (input, weight) = ([n, c, size, size], [o, c / groups, kernel, kernel]);
+        let (x, w) = (numbers(&input).channels_last(), numbers(&weight));
+        let dy = numbers(&[n, o, out, out]).channels_last();
+        self.line(&format!("{name} forward"), macs, || _ = x.conv2d(&w, None, &options));
+        self.line(&format!("{name} input"), macs, || _ = dy.conv2d_input_grad(&w, input, &options));
+        self.line(&format!("{name} weight"), macs, || {
+            _ = x.conv2d_weight_grad(&dy, weight, &options)
+        });
     }
 }
 
@@ -154,31 +174,32 @@ fn main() {
         ("gemm 32x4096x4096 B^T", [32, 4096, 4096], [false, true]),
         ("gemm 1x4096x4096 B^T", [1, 4096, 4096], [false, true]),
     ] {
-        let (a, b, mut c) = (numbers(m * k), numbers(k * n), numbers(m * n));
-        report.line(name, m * n * k, || gemm([m, n, k], transposed, &a, &b, &mut c));
+        let matrix = |rows: usize, columns: usize, transposed: bool| match transposed {
+            true => numbers(&[columns, rows]).transpose(0, 1),
+            false => numbers(&[rows, columns]),
+        };
+        let (a, b) = (matrix(m, k, transposed[0]), matrix(k, n, transposed[1]));
+        report.line(name, m * n * k, || _ = a.matmul(&b));
     }
-    // Name, [batch, inputs, size, outputs], kernel, stride, padding, groups.
-    for (name, dims, kernel, stride, padding, groups) in [
-        ("3x3 64@32 b32", [32, 64, 32, 64], 3, 1, 1, 1),
-        ("3x3 128@16 b32", [32, 128, 16, 128], 3, 1, 1, 1),
-        ("3x3 256@8 b32", [32, 256, 8, 256], 3, 1, 1, 1),
-        ("3x3 512@4 b32", [32, 512, 4, 512], 3, 1, 1, 1),
-        ("7x7 64@32 b32", [32, 64, 32, 64], 7, 1, 3, 1),
-        ("7x7 256@8 b32", [32, 256, 8, 256], 7, 1, 3, 1),
-        ("7x7 512@4 b32", [32, 512, 4, 512], 7, 1, 3, 1),
-        ("11x11s4 3@224 b32", [32, 3, 224, 64], 11, 4, 2, 1),
-        ("3x3s2 64@32 b32", [32, 64, 32, 128], 3, 2, 1, 1),
-        ("1x1 256@14 b32", [32, 256, 14, 256], 1, 1, 0, 1),
-        ("sudoku 3x3 256@11 b100", [100, 256, 11, 256], 3, 1, 0, 1),
-        ("sudoku 7x7 256@11 b100", [100, 256, 11, 256], 7, 1, 2, 1),
-        ("sudoku 7x7 64@11 b100", [100, 64, 11, 64], 7, 1, 2, 1),
-        ("dw7 96@56 b32", [32, 96, 56, 96], 7, 1, 3, 96),
-        ("dw3 96@56 b32", [32, 96, 56, 96], 3, 1, 1, 96),
-        ("dw15 384@14 b32", [32, 384, 14, 384], 15, 1, 7, 384),
+    // Name, [batch, inputs, size, outputs], kernel, [stride, padding, groups].
+    for (name, dims, kernel, rest) in [
+        ("3x3 64@32 b32", [32, 64, 32, 64], 3, [1, 1, 1]),
+        ("3x3 128@16 b32", [32, 128, 16, 128], 3, [1, 1, 1]),
+        ("3x3 256@8 b32", [32, 256, 8, 256], 3, [1, 1, 1]),
+        ("3x3 512@4 b32", [32, 512, 4, 512], 3, [1, 1, 1]),
+        ("7x7 64@32 b32", [32, 64, 32, 64], 7, [1, 3, 1]),
+        ("7x7 256@8 b32", [32, 256, 8, 256], 7, [1, 3, 1]),
+        ("7x7 512@4 b32", [32, 512, 4, 512], 7, [1, 3, 1]),
+        ("11x11s4 3@224 b32", [32, 3, 224, 64], 11, [4, 2, 1]),
+        ("3x3s2 64@32 b32", [32, 64, 32, 128], 3, [2, 1, 1]),
+        ("1x1 256@14 b32", [32, 256, 14, 256], 1, [1, 0, 1]),
+        ("sudoku 3x3 256@11 b100", [100, 256, 11, 256], 3, [1, 0, 1]),
+        ("sudoku 7x7 256@11 b100", [100, 256, 11, 256], 7, [1, 2, 1]),
+        ("sudoku 7x7 64@11 b100", [100, 64, 11, 64], 7, [1, 2, 1]),
+        ("dw7 96@56 b32", [32, 96, 56, 96], 7, [1, 3, 96]),
+        ("dw3 96@56 b32", [32, 96, 56, 96], 3, [1, 1, 96]),
+        ("dw15 384@14 b32", [32, 384, 14, 384], 15, [1, 7, 384]),
     ] {
-        let [batch, inputs, size, outputs] = dims;
-        let out = (size + 2 * padding - kernel) / stride + 1;
-        let macs = batch * out * out * outputs * inputs / groups * kernel * kernel;
-        report.conv(name, Conv::new(dims, kernel, stride, padding, groups), macs);
+        report.conv(name, dims, kernel, rest);
     }
 }

@@ -26,8 +26,6 @@ mod random;
 mod shape;
 mod tensor;
 
-#[doc(hidden)]
-pub use cpu::kernels_for_bench;
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::Error;

@@ -7,8 +7,6 @@ mod elementwise;
 mod float;
 pub(crate) mod gemm;
 mod index;
-#[doc(hidden)]
-pub mod kernels_for_bench;
 mod lanes;
 mod layer_norm;
 mod layers;
