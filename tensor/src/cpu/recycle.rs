@@ -3,10 +3,12 @@
 //! A training step allocates the same sizes again and again. Fresh pages from the system cost a page fault
 //! each (about as much as filling the page), so large buffers go to a free list when dropped and come back
 //! at the next request of the same size class. The list holds at most as many bytes as were in use at the
-//! same time, and no result depends on it: kernels overwrite what they are given.
+//! same time (what was not asked for longest makes room), and no result depends on it: kernels overwrite what
+//! they are given.
 
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    collections::VecDeque,
     ptr::NonNull,
     sync::Mutex,
 };
@@ -29,15 +31,43 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 struct FreeList {
-    /// (capacity, pointers) by size class; a handful of classes occur in a program.
-    classes: Vec<(usize, Vec<usize>)>,
+    /// (capacity, address), longest free first; some dozens in a program.
+    buffers: VecDeque<(usize, usize)>,
     free: usize,
     in_use: usize,
     peak: usize,
 }
 
 static FREE: Mutex<FreeList> =
-    Mutex::new(FreeList { classes: Vec::new(), free: 0, in_use: 0, peak: 0 });
+    Mutex::new(FreeList { buffers: VecDeque::new(), free: 0, in_use: 0, peak: 0 });
+
+impl FreeList {
+    /// Notes that `capacity` bytes are in use, and gives the address of a free buffer of that size, the one freed last.
+    fn take(&mut self, capacity: usize) -> Option<usize> {
+        self.in_use += capacity;
+        self.peak = self.peak.max(self.in_use);
+        let at = self.buffers.iter().rposition(|buffer| buffer.0 == capacity)?;
+        let (_, address) = self.buffers.remove(at)?;
+        self.free -= capacity;
+        Some(address)
+    }
+
+    /// Lists a buffer as free, and gives those that no longer fit (`capacity`, `address`): sizes that nothing asks for
+    /// any more must not keep out those that come back at every step.
+    fn put(&mut self, capacity: usize, address: usize) -> Vec<(usize, usize)> {
+        self.in_use = self.in_use.saturating_sub(capacity);
+        self.free += capacity;
+        self.buffers.push_back((capacity, address));
+        let mut evicted = Vec::new();
+        while self.free > self.peak
+            && let Some(oldest) = self.buffers.pop_front()
+        {
+            self.free -= oldest.0;
+            evicted.push(oldest);
+        }
+        evicted
+    }
+}
 
 /// Rounds up so that at most an eighth is wasted and sizes that differ little share a class.
 fn size_class(bytes: usize) -> usize {
@@ -58,25 +88,17 @@ impl Buffer {
         let capacity = size_class(len);
         if capacity >= SMALLEST_RECYCLED
             && let Ok(mut list) = FREE.lock()
+            && let Some(address) = list.take(capacity)
         {
-            list.in_use += capacity;
-            list.peak = list.peak.max(list.in_use);
-            let found = list
-                .classes
-                .iter_mut()
-                .find(|(class, _)| *class == capacity)
-                .and_then(|(_, pointers)| pointers.pop());
-            if let Some(address) = found {
-                list.free -= capacity;
-                let ptr = NonNull::new(address as *mut u8).expect("only live pointers are listed");
-                return Buffer { ptr, len, capacity };
-            }
+            let ptr = NonNull::new(address as *mut u8).expect("only live pointers are listed");
+            return Buffer { ptr, len, capacity };
         }
         Buffer { ptr: Self::fresh(capacity), len, capacity }
     }
 
     fn fresh(capacity: usize) -> NonNull<u8> {
-        // Zeroed memory costs nothing here (the system hands out zero pages) and keeps every buffer initialized.
+        // Kernels may not be given uninitialized memory. Filling costs a pass (at this alignment the system's zero
+        // pages are written once more), but only for a buffer that was never used before.
         // SAFETY: the layout has a size of at least ALIGN bytes.
         let ptr = unsafe { alloc_zeroed(layout(capacity)) };
         NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(layout(capacity)))
@@ -98,16 +120,14 @@ impl Drop for Buffer {
         if self.capacity >= SMALLEST_RECYCLED
             && let Ok(mut list) = FREE.lock()
         {
-            list.in_use = list.in_use.saturating_sub(self.capacity);
-            if list.free + self.capacity <= list.peak {
-                list.free += self.capacity;
-                let address = self.ptr.as_ptr() as usize;
-                match list.classes.iter_mut().find(|(class, _)| *class == self.capacity) {
-                    Some((_, pointers)) => pointers.push(address),
-                    None => list.classes.push((self.capacity, vec![address])),
-                }
-                return;
+            let evicted = list.put(self.capacity, self.ptr.as_ptr() as usize);
+            // Unmapping takes long: not while others wait.
+            drop(list);
+            for (capacity, address) in evicted {
+                // SAFETY: allocated in `fresh` with this very layout, and no longer listed.
+                unsafe { dealloc(address as *mut u8, layout(capacity)) }
             }
+            return;
         }
         // SAFETY: allocated in `fresh` with this very layout, and not listed as free.
         unsafe { dealloc(self.ptr.as_ptr(), layout(self.capacity)) }
@@ -117,6 +137,42 @@ impl Drop for Buffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn empty() -> FreeList {
+        FreeList { buffers: VecDeque::new(), free: 0, in_use: 0, peak: 0 }
+    }
+
+    /// Sizes of an earlier phase (another model, another batch) make room for those in use now. With a list that keeps
+    /// what came first, the second size would be given back to the system at every step.
+    #[test]
+    fn sizes_that_come_back_push_out_stale_ones() {
+        let mut list = empty();
+        assert_eq!(list.take(100), None);
+        assert_eq!(list.put(100, 1), []);
+        assert_eq!(list.take(90), None);
+        assert_eq!(list.put(90, 2), [(100, 1)]);
+        for _ in 0..3 {
+            assert_eq!(list.take(90), Some(2));
+            assert_eq!(list.put(90, 2), []);
+        }
+    }
+
+    #[test]
+    fn the_list_never_holds_more_than_was_in_use_at_once() {
+        let mut list = empty();
+        for size in [10, 20, 30] {
+            list.take(size);
+        }
+        for (size, address) in [(10, 1), (20, 2), (30, 3)] {
+            assert_eq!(list.put(size, address), []);
+        }
+        assert_eq!((list.free, list.in_use, list.peak), (60, 0, 60));
+        // A size that is not listed: the peak is as before, so what was free longest has to go.
+        assert_eq!(list.take(25), None);
+        assert_eq!(list.put(25, 4), [(10, 1), (20, 2)]);
+        assert_eq!(list.free, 55);
+        assert_eq!((list.take(30), list.take(10)), (Some(3), None));
+    }
 
     #[test]
     fn size_classes_waste_at_most_an_eighth() {
