@@ -53,15 +53,68 @@ pub fn l1(x: &Var, target: &Tensor, reduction: Reduction) -> Var {
     reduce(&difference("l1", x, target).abs(), reduction)
 }
 
+/// The options of [`poisson_nll`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PoissonNll {
+    /// Whether the model's output is the logarithm of the rate. Default true, as in PyTorch.
+    pub log_input: bool,
+    /// Whether Stirling's approximation of `ln(target!)`, which does not depend on the output, is added where
+    /// `target > 1`. Default false.
+    pub full: bool,
+    /// Added to a rate before its logarithm is taken. Default 1e-8.
+    pub eps: f64,
+}
+
+impl Default for PoissonNll {
+    fn default() -> Self {
+        PoissonNll { log_input: true, full: false, eps: 1e-8 }
+    }
+}
+
+/// The negative logarithm of a Poisson probability of the counts `target`, element by element: `e^x - target · x` for
+/// the logarithm `x` of a rate, `x - target · ln(x + eps)` for a rate.
+///
+/// Same as `torch.nn.functional.poisson_nll_loss`.
+///
+/// # Panics
+/// As [`mse`].
+#[track_caller]
+pub fn poisson_nll(x: &Var, target: &Tensor, options: &PoissonNll, reduction: Reduction) -> Var {
+    check_shapes("poisson_nll", x, target);
+    let counts = Var::constant(target.clone());
+    let losses = match options.log_input {
+        true => x.exp() - &counts * x,
+        false => x - &counts * (x + options.eps).log(),
+    };
+    let losses = if options.full { losses + stirling(target) } else { losses };
+    reduce(&losses, reduction)
+}
+
+/// `t ln t - t + ln(2 π t) / 2` where `t > 1`, else 0.
+fn stirling(target: &Tensor) -> Var {
+    let one = Tensor::full(1.0, [], target.dtype(), target.device());
+    let small = target.le(&one);
+    // ln 1 where the result is thrown away: no NaN to carry along.
+    let t = target.masked_fill(&small, 1.0);
+    let half = t.mul_scalar(2.0 * std::f64::consts::PI).log().mul_scalar(0.5);
+    let ln_factorial = t.mul(&t.log()).sub(&t).add(&half);
+    Var::constant(ln_factorial.masked_fill(&small, 0.0))
+}
+
 #[track_caller]
 fn difference(op: &str, x: &Var, target: &Tensor) -> Var {
+    check_shapes(op, x, target);
+    x - &Var::constant(target.clone())
+}
+
+#[track_caller]
+fn check_shapes(op: &str, x: &Var, target: &Tensor) {
     assert!(
         x.shape() == target.shape(),
         "{op}: target {} does not have the shape {} of the output",
         target.shape(),
         x.shape()
     );
-    x - &Var::constant(target.clone())
 }
 
 fn reduce(losses: &Var, reduction: Reduction) -> Var {

@@ -1,7 +1,7 @@
 //! Losses against PyTorch and timm, with their gradients.
 
 use autograd::Var;
-use nn::loss::{Reduction, cross_entropy, l1, mse, soft_cross_entropy};
+use nn::loss::{PoissonNll, Reduction, cross_entropy, l1, mse, poisson_nll, soft_cross_entropy};
 use tensor::{DType, Device, Stream, Tensor};
 
 // torch 2.15 and timm 1.0, in f64; where a loss is one number the gradients are those of UP times it.
@@ -22,6 +22,14 @@ const SOFT: [f64; 25] = [
     0.08665214579302756, 0.18476601559841818, 0.28835214734326425, 0.304564043287426, 0.13566564797786398,
     0.6686028868049789, 0.007126946907784225, 0.11096227368207182, 0.07167614880361763, 0.14163174380154742,
 ];
+
+/// `reduction="sum"`, `full=True`, at the logarithms of rates 0.5, -1, 2, 0.1; then at rates.
+const POISSON_LOG: (f64, [f64; 4]) = (
+    8.192720001248063,
+    [1.6487212707001282, -0.6321205588285577, 4.38905609893065, -1.3948290819243523],
+);
+const POISSON_RATE: (f64, [f64; 4]) =
+    (1.252605730009857, [0.25, 0.08333333333333334, -0.04999999999999999, -1.0]);
 
 #[track_caller]
 fn assert_close(actual: &Tensor, expected: &[f64]) {
@@ -121,4 +129,22 @@ fn squared_and_absolute_differences() {
 fn targets_do_not_broadcast() {
     let x = Var::constant(Tensor::new(&[1.0, -2.0, 4.0], [3]));
     mse(&x, &Tensor::zeros([3, 1], DType::F64, Device::Cpu), Reduction::Mean);
+}
+
+#[test]
+fn poisson_nll_is_torchs() {
+    let target = Tensor::new(&[0.0, 1.0, 3.0, 2.5], [4]);
+    let run = |x: [f64; 4], options: PoissonNll, reduction| {
+        let x = Var::leaf(Tensor::new(&x, [4]));
+        let y = poisson_nll(&x, &target, &options, reduction);
+        (y.value().clone(), y.backward().wrt(&x).clone())
+    };
+    let options = PoissonNll { full: true, ..Default::default() };
+    let (y, dx) = run([0.5, -1.0, 2.0, 0.1], options, Reduction::Sum);
+    assert_close(&y, &[POISSON_LOG.0]);
+    assert_close(&dx, &POISSON_LOG.1);
+    let options = PoissonNll { log_input: false, full: true, eps: 0.5 };
+    let (y, dx) = run([0.5, 1.0, 2.0, 0.0], options, Reduction::Mean);
+    assert_close(&y, &[POISSON_RATE.0]);
+    assert_close(&dx, &POISSON_RATE.1);
 }

@@ -16,6 +16,7 @@ mod pad;
 mod pool;
 mod power;
 mod reduce;
+mod response_norm;
 mod shape;
 mod softmax;
 mod unary;
@@ -53,6 +54,7 @@ pub const OPS: &[&[OpInfo]] = &[
     pad::INFO,
     pool::INFO,
     norm::INFO,
+    response_norm::INFO,
     softmax::INFO,
     loss::INFO,
     dropout::INFO,
@@ -99,6 +101,7 @@ mod tests {
             shape::INFO,
             index::INFO,
             matmul::INFO,
+            response_norm::INFO,
         ];
         for info in families.into_iter().flatten() {
             for seed in 100..106 {

@@ -14,7 +14,7 @@ pub use activation::{ELU, GELU, ReLU, Sigmoid, Softplus, Tanh};
 pub use conv::{Conv2d, Conv2dOptions, Effective, Parametrization};
 pub use dropout::Dropout;
 pub use linear::Linear;
-pub use norm::{BatchNorm2d, BatchNormOptions, LayerNorm, LayerNorm2d};
+pub use norm::{BatchNorm2d, BatchNormOptions, Grn, LayerNorm, LayerNorm2d};
 pub use pad::{ReflectionPad2d, ZeroPad2d};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
 pub use sequential::Sequential;

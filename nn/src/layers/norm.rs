@@ -1,4 +1,4 @@
-//! Normalization: [`BatchNorm2d`], [`LayerNorm`] and [`LayerNorm2d`].
+//! Normalization: [`BatchNorm2d`], [`LayerNorm`], [`LayerNorm2d`] and [`Grn`].
 
 use autograd::{BatchStats, Var};
 use tensor::{DType, Device, Shape, Tensor};
@@ -161,5 +161,39 @@ impl LayerNorm2d {
 impl Forward for LayerNorm2d {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
         x.layer_norm2d(Some(&cx.var(&self.weight)), Some(&cx.var(&self.bias)), self.eps)
+    }
+}
+
+/// Global response normalization: `y = x + weight · x · g / (mean of g + eps) + bias`, `g` being the norm of each channel
+/// over the pixels of its image.
+///
+/// Input and output `[N, H, W, C]`; weight and bias `[C]` start at 0, so that it passes its input. Source: Woo et al. 2023
+/// (ConvNeXt V2), algorithm 1; same as timm's `GlobalResponseNorm`.
+#[derive(Module)]
+pub struct Grn {
+    /// `[C]`.
+    pub weight: Param,
+    /// `[C]`.
+    pub bias: Param,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl Grn {
+    /// For `channels` channels, with the `eps` of ConvNeXt V2, 1e-6.
+    pub fn new(channels: usize) -> Self {
+        Self::with_eps(channels, 1e-6)
+    }
+
+    /// With another `eps`.
+    pub fn with_eps(channels: usize, eps: f64) -> Self {
+        let param = || Param::new([channels], Init::Constant(0.0));
+        Grn { weight: param(), bias: param(), eps }
+    }
+}
+
+impl Forward for Grn {
+    fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+        x.grn(&cx.var(&self.weight), &cx.var(&self.bias), self.eps)
     }
 }

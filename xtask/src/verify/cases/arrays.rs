@@ -23,6 +23,7 @@ pub(super) const RUNNERS: &[Runner] = &[
     ops("argmax", argmax),
     ops("matmul", matmul),
     ops("bmm", matmul),
+    ops("einsum", einsum),
     ops("cat", |run| join(run, &["a", "b", "c"], Var::cat)),
     ops("stack", |run| join(run, &["a", "b"], Var::stack)),
     ops("permute", permute),
@@ -52,6 +53,12 @@ fn argmax(run: &Run) -> Result<()> {
 
 fn matmul(run: &Run) -> Result<()> {
     run.output("y", run.var("a")?.matmul(&run.var("b")?));
+    Ok(())
+}
+
+fn einsum(run: &Run) -> Result<()> {
+    let equation: String = run.attr("equation")?;
+    run.output("y", Var::einsum(&equation, &run.var("C")?, &run.var("s")?));
     Ok(())
 }
 

@@ -3,9 +3,9 @@
 use anyhow::{Result, bail, ensure};
 use autograd::{Reduction, Var};
 use nn::{
-    Context, Forward, ModuleExt,
-    layers::{BatchNorm2d, BatchNormOptions},
-    loss::mse,
+    Context, Forward, Module, ModuleExt,
+    layers::{BatchNorm2d, BatchNormOptions, Grn},
+    loss::{PoissonNll, mse, poisson_nll},
 };
 use tensor::{Conv2dOptions, Device, Pool2d, Stream, Tensor};
 
@@ -25,11 +25,13 @@ pub(super) const RUNNERS: &[Runner] = &[
     ops("pad2d", pad2d),
     ops("batch_norm", batch_norm),
     ops("layer_norm", layer_norm),
+    ops("grn", grn),
     ops("softmax", |run| along_axis(run, Var::softmax)),
     ops("log_softmax", |run| along_axis(run, Var::log_softmax)),
     ops("cross_entropy", cross_entropy),
     ops("soft_cross_entropy", soft_cross_entropy),
     ops("mse", mean_squared_error),
+    ops("poisson_nll", poisson),
 ];
 
 fn conv2d(run: &Run) -> Result<()> {
@@ -135,6 +137,27 @@ fn layer_norm(run: &Run) -> Result<()> {
     Ok(())
 }
 
+/// The layer, whose images have their channels last.
+fn grn(run: &Run) -> Result<()> {
+    let layout: String = run.attr("layout")?;
+    ensure!(layout == "NHWC", "layout {layout}");
+    let x = run.var("x")?;
+    let mut layer = Grn::with_eps(x.dims()[3], run.attr("eps")?);
+    load(run, &mut layer, &["weight", "bias"])?;
+    run.output("y", layer.call(&x, &mut Context::train(Stream::new(0))));
+    Ok(())
+}
+
+/// Gives the layer's parameters the values of the inputs of the same names, and counts them as these inputs.
+pub(super) fn load(run: &Run, layer: &mut dyn Module, names: &[&str]) -> Result<()> {
+    let state = names.iter().map(|&name| Ok((name.to_owned(), run.tensor(&format!("in.{name}"))?)));
+    layer.load_state_dict(state.collect::<Result<_>>()?)?;
+    for (name, param) in layer.named_parameters() {
+        run.leaf(&name, param.leaf());
+    }
+    Ok(())
+}
+
 fn along_axis(run: &Run, f: fn(&Var, isize) -> Var) -> Result<()> {
     run.output("y", f(&run.var("x")?, run.attr("axis")?));
     Ok(())
@@ -171,5 +194,16 @@ fn mean_squared_error(run: &Run) -> Result<()> {
     let gradients = swapped.backward_with(&run.tensor("up.y")?);
     run.result("grad.target", gradients.wrt(&target).clone());
     run.output("y", mse(&input, target.value(), reduction));
+    Ok(())
+}
+
+fn poisson(run: &Run) -> Result<()> {
+    let options = PoissonNll {
+        log_input: run.attr("log_input")?,
+        full: run.attr("full")?,
+        eps: run.attr("eps")?,
+    };
+    let target = run.tensor("in.target")?;
+    run.output("y", poisson_nll(&run.var("input")?, &target, &options, reduction(run)?));
     Ok(())
 }
