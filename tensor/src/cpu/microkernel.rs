@@ -42,9 +42,9 @@ pub(crate) struct Tile<'a, T> {
     pub(crate) ldc: usize,
     /// Columns of `C` to touch, at most the tile's width.
     pub(crate) columns: usize,
-    /// Add to what `C` holds instead of overwriting it.
+    /// Go on from what `C` holds instead of overwriting it.
     pub(crate) accumulate: bool,
-    /// `columns` numbers added to every row, or null.
+    /// `columns` numbers that every row begins with (unless it accumulates), or null.
     pub(crate) bias: *const T,
 }
 
@@ -97,7 +97,7 @@ unsafe fn tile<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool
 ) {
     // SAFETY: the caller upholds the contract of `TileFn`.
     unsafe {
-        let mut acc = [[V::zero(); N]; MR];
+        let mut acc = start::<V, MR, N>(t);
         let (row_step, k_step) = if ROW_MAJOR { (t.lda, 1) } else { (1, t.lda) };
         let (mut a_start, mut b_start) = (t.a, t.b);
         for _ in 0..t.repeats {
@@ -127,7 +127,16 @@ unsafe fn tile<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool
             a_start = a_start.wrapping_add(t.a_repeat);
             b_start = b_start.wrapping_add(t.b_repeat * 2 * V::LANES);
         }
-        finish::<V, MR, N>(t, acc);
+        for (i, row) in acc.iter().enumerate() {
+            for (v, &sum) in row.iter().enumerate() {
+                let c = t.c.wrapping_add(i * t.ldc + v * V::LANES);
+                if t.columns == N * V::LANES {
+                    sum.store(c);
+                } else {
+                    sum.store_part(c, t.columns.saturating_sub(v * V::LANES));
+                }
+            }
+        }
     }
 }
 
@@ -143,37 +152,28 @@ pub(crate) fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
-/// Adds bias and the old `C`, and stores.
+/// What the sums begin with: the old `C`, the bias or zero. They go on from there one `k` after the other, so that a result
+/// depends neither on where `k` is cut into chunks nor on products with zero that are left out.
 #[inline(always)]
-unsafe fn finish<V: Vector, const MR: usize, const N: usize>(
-    t: &Tile<V::Elem>,
-    mut acc: [[V; N]; MR],
-) {
+unsafe fn start<V: Vector, const MR: usize, const N: usize>(t: &Tile<V::Elem>) -> [[V; N]; MR] {
     // SAFETY: the caller upholds the contract of `TileFn`; columns from `t.columns` on are masked.
     unsafe {
-        // Columns from register `v` on.
-        let rest = |v: usize| t.columns.saturating_sub(v * V::LANES);
-        if !t.bias.is_null() {
-            let bias: [V; N] =
-                std::array::from_fn(|v| V::load_part(t.bias.wrapping_add(v * V::LANES), rest(v)));
-            for row in &mut acc {
-                for (sum, bias) in row.iter_mut().zip(bias) {
-                    *sum = sum.add(bias);
-                }
-            }
-        }
-        for (i, row) in acc.iter().enumerate() {
-            let c = t.c.add(i * t.ldc);
-            for (v, &sum) in row.iter().enumerate() {
-                let c = c.wrapping_add(v * V::LANES);
+        let row = |from: *const V::Elem| -> [V; N] {
+            std::array::from_fn(|v| {
+                let from = from.wrapping_add(v * V::LANES);
                 if t.columns == N * V::LANES {
-                    let old = if t.accumulate { V::load(c) } else { V::zero() };
-                    sum.add(old).store(c);
+                    V::load(from)
                 } else {
-                    let old = if t.accumulate { V::load_part(c, rest(v)) } else { V::zero() };
-                    sum.add(old).store_part(c, rest(v));
+                    V::load_part(from, t.columns.saturating_sub(v * V::LANES))
                 }
-            }
+            })
+        };
+        if t.accumulate {
+            std::array::from_fn(|i| row(t.c.wrapping_add(i * t.ldc)))
+        } else if t.bias.is_null() {
+            [[V::zero(); N]; MR]
+        } else {
+            [row(t.bias); MR]
         }
     }
 }

@@ -104,17 +104,4 @@ impl Axis {
             }
         })
     }
-
-    /// Taps met inside the source, summed over all outputs.
-    pub(super) fn taps_inside(&self) -> usize {
-        let phases = self.phases.iter().enumerate();
-        phases
-            .flat_map(|(p, taps)| taps.iter().map(move |t| self.inside(t.1, self.count(p)).len()))
-            .sum()
-    }
-
-    /// Taps including those outside the source, summed over all outputs.
-    pub(super) fn taps_total(&self) -> usize {
-        self.phases.iter().enumerate().map(|(p, taps)| taps.len() * self.count(p)).sum()
-    }
 }

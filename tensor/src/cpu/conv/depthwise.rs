@@ -264,16 +264,25 @@ impl<'a> Bands<'a> {
     fn get(&self, band: usize) -> Band {
         let first = band % self.per_image() * self.rows;
         let out_rows = first..(first + self.rows).min(self.axis.out_len);
+        self.at(band / self.per_image(), out_rows)
+    }
+
+    /// A band of chosen rows, not more than [`rows`](Self::rows).
+    fn at(&self, image: usize, out_rows: Range<usize>) -> Band {
         let mut met = out_rows.clone().flat_map(|i| self.axis.taps(i).map(|tap| tap.1));
         let start = met.next().unwrap_or(0);
         let src = met.fold(start..start, |range, h| range.start.min(h)..range.end.max(h));
         let src_rows = src.start..(src.end + 1).min(self.axis.src_len);
-        Band { image: band / self.per_image(), out_rows, src_rows }
+        Band { image, out_rows, src_rows }
     }
 
     /// Source rows of the largest band.
     fn longest(&self) -> usize {
-        (0..self.per_image()).map(|band| self.get(band).src_rows.len()).max().unwrap_or(0)
+        let met = |first: usize| {
+            let rows = first..(first + self.rows).min(self.axis.out_len);
+            self.at(0, rows).src_rows.len()
+        };
+        (0..self.axis.out_len).map(met).max().unwrap_or(0)
     }
 }
 
@@ -340,8 +349,39 @@ fn slide<T: Real>(
     });
 }
 
+/// The output rows of a batch cut into sets: some images, or some rows of one image.
+struct RowSets {
+    images: usize,
+    rows: usize,
+    images_per_set: usize,
+    sets_per_image: usize,
+}
+
+impl RowSets {
+    /// About `count` sets.
+    fn new(images: usize, rows: usize, count: usize) -> Self {
+        let sets_per_image = count.div_ceil(images.max(1)).min(rows).max(1);
+        let images_per_set = images.div_ceil(count).max(1);
+        Self { images, rows, images_per_set, sets_per_image }
+    }
+
+    fn count(&self) -> usize {
+        self.images.div_ceil(self.images_per_set) * self.sets_per_image
+    }
+
+    /// Images and output rows of a set.
+    fn get(&self, set: usize) -> (Range<usize>, Range<usize>) {
+        let (image, part) =
+            (set / self.sets_per_image * self.images_per_set, set % self.sets_per_image);
+        let row = |part: usize| part * self.rows / self.sets_per_image;
+        let images = image..(image + self.images_per_set).min(self.images);
+        (images, row(part)..row(part + 1))
+    }
+}
+
 pub(super) fn weight_grad<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
-    // Partial sums over fixed sets of bands, added in order: the result does not depend on the number of threads.
+    // Partial sums over fixed sets of output rows, added in order: the result depends neither on the number of threads nor on
+    // a rim of zeros around the kernel, which changes the bands.
     const PARTS: usize = 16;
     let loops = T::lane_loops(isa);
     let (channels, lanes) = (g.o, loops.lanes);
@@ -353,8 +393,8 @@ pub(super) fn weight_grad<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T]
     let row_len = sorted.vectors() * lanes;
     let bands = Bands::new(g.n, rows, g.kh, channels, lanes, row_len * size_of::<T>());
     let groups = bands.groups();
-    let per_part = bands.count().div_ceil(PARTS).max(1);
-    let parts = bands.count().div_ceil(per_part);
+    let sets = RowSets::new(g.n, g.oh, PARTS);
+    let parts = sets.count();
     let vector_len = g.taps() * lanes;
     let part_len = channels.div_ceil(lanes) * vector_len;
     let sums = Scratch::<T>::new(parts * part_len);
@@ -369,8 +409,13 @@ pub(super) fn weight_grad<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T]
         let planes = sorted.planes::<T>(lanes, vectors * bands.longest());
         let grad_len = g.ow * lanes;
         let grads = Scratch::<T>::new(vectors * grad_len);
-        for band in part * per_part..((part + 1) * per_part).min(bands.count()) {
-            let Band { image, out_rows, src_rows } = bands.get(band);
+        let (images, set_rows) = sets.get(part);
+        let firsts = images.flat_map(|image| {
+            set_rows.clone().step_by(bands.rows).map(move |first| (image, first))
+        });
+        for (image, first) in firsts {
+            let Band { image, out_rows, src_rows } =
+                bands.at(image, first..(first + bands.rows).min(set_rows.end));
             for (i, h) in src_rows.clone().enumerate() {
                 let from =
                     x.as_ptr().wrapping_add((image * g.h + h) * g.w * channels + taken.start);

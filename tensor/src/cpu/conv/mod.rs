@@ -122,6 +122,11 @@ impl ConvGeometry {
         ]
     }
 
+    /// The weight gradient walks over the images of a batch at one pixel, not over the pixels of an image.
+    fn small_maps(&self) -> bool {
+        self.n >= 8 && self.ow < 16
+    }
+
     /// The same convolution with all pixels of the batch in one row, where pixels do not meet each other.
     fn flattened(&self) -> Self {
         let pointwise = self.taps() == 1
@@ -196,6 +201,8 @@ fn conv_weight_grad_on<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T], d
     }
     match g.is_depthwise() {
         true => depthwise::weight_grad(isa, g, x, dy, dw),
+        // Flattened pixels come in another order, and a kernel of one tap must give the bits of one with a rim of zeros.
+        false if g.small_maps() => weight_grad::run(isa, g, x, dy, dw),
         false => weight_grad::run(isa, &g.flattened(), x, dy, dw),
     }
 }

@@ -51,7 +51,10 @@ impl<T: Real> Sliding<'_, T> {
         }
     }
 
-    /// Chooses by the multiplications left and the height of the tiles.
+    /// Chooses by the number of rows and the height of the tiles.
+    ///
+    /// The kernel's size has no say: the two kinds add products in different orders, and a kernel must give the same bits as
+    /// the one without its rim of zeros.
     fn rows(&self, tallest: usize) -> Rows {
         // A step of k in a tile of r rows costs about r + 2: two loads and the loop beside the rows' multiplications.
         let cost = |rows: usize| {
@@ -59,13 +62,13 @@ impl<T: Real> Sliding<'_, T> {
             (height + 2.0) / height
         };
         let columns = &self.axes[1];
-        let padding = columns.taps_total().max(1) as f64 / columns.taps_inside().max(1) as f64;
-        let by_pixels = cost(columns.count(0).max(1)) * padding;
-        // Sorting the batch by pixels moves each source number twice, some twenty multiplications' worth.
-        let uses = self.g.taps() * self.channels()[1]
-            / self.g.groups
-            / (columns.src_step * columns.src_step);
-        let by_images = cost(self.g.n) * (1.0 + 20.0 / uses.max(1) as f64);
+        // About what a 5x5 kernel multiplies on padding.
+        let padding = 1.0 / columns.count(0).max(1) as f64;
+        let by_pixels = cost(columns.count(0).max(1)) * (1.0 + padding);
+        // Sorting the batch by pixels moves each source number twice, against a few taps for each output channel.
+        let outputs = (self.channels()[1] / self.g.groups).max(1) as f64;
+        let sorting = (0.015 + 0.8 / outputs) * (columns.src_step * columns.src_step) as f64;
+        let by_images = cost(self.g.n) * (1.0 + sorting);
         if by_images < by_pixels { Rows::Images } else { Rows::Pixels }
     }
 

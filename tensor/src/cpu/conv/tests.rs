@@ -213,3 +213,66 @@ fn threads_do_not_change_a_bit() {
         assert!(run(5) == one, "5 threads differ for {g:?}");
     }
 }
+
+/// A kernel with a rim of `crop` zeros gives the bits of the kernel without it, in all three passes.
+fn check_crop<T: Number + PartialEq>(small: &ConvGeometry, crop: [usize; 2]) {
+    let large = ConvGeometry {
+        kh: small.kh + 2 * crop[0],
+        kw: small.kw + 2 * crop[1],
+        padding: [0, 1].map(|i| small.padding[i] + crop[i] * small.dilation[i]),
+        ..*small
+    };
+    let x = numbers::<T>(small.n * small.h * small.w * small.c, 1);
+    let w = numbers::<T>(small.o * small.group_inputs() * small.taps(), 2);
+    let dy = numbers::<T>(small.n * small.oh * small.ow * small.o, 3);
+    let at = |i: usize| {
+        let (channel, r, s) =
+            (i / small.taps(), i % small.taps() / small.kw + crop[0], i % small.kw + crop[1]);
+        (channel * large.kh + r) * large.kw + s
+    };
+    let mut wide = vec![T::ZERO; w.len() / small.taps().max(1) * large.taps()];
+    w.iter().enumerate().for_each(|(i, &w)| wide[at(i)] = w);
+    for isa in Isa::available() {
+        let passes = |g: &ConvGeometry, w: &[T]| {
+            let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.to_vec());
+            conv_forward_on(isa, g, &x, w, None, &mut y);
+            conv_input_grad_on(isa, g, &dy, w, &mut dx);
+            conv_weight_grad_on(isa, g, &x, &dy, &mut dw);
+            (y, dx, dw)
+        };
+        let ((y, dx, dw), (wide_y, wide_dx, wide_dw)) = (passes(small, &w), passes(&large, &wide));
+        assert!(y == wide_y, "{isa:?} y of {small:?} and a rim of {crop:?}");
+        assert!(dx == wide_dx, "{isa:?} dx of {small:?} and a rim of {crop:?}");
+        let inner = (0..dw.len()).all(|i| dw[i] == wide_dw[at(i)]);
+        assert!(inner, "{isa:?} dw of {small:?} and a rim of {crop:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn a_rim_of_zeros_changes_no_bit(g in any_geometry(), crop in [0..=2usize, 0..=2usize]) {
+        check_crop::<f32>(&g, crop);
+        check_crop::<f64>(&g, crop);
+    }
+}
+
+#[test]
+fn a_rim_of_zeros_changes_no_bit_in_real_layers() {
+    let one = [1, 1];
+    for (n, channels, size, kernel, stride, padding) in [
+        (32, [64, 64, 1], 32, 5, 1, 2),
+        (32, [64, 128, 1], 32, 3, 2, 1),
+        (32, [64, 128, 1], 32, 1, 2, 0),
+        (32, [256, 256, 1], 8, 3, 1, 1),
+        (10, [300, 300, 1], 4, 5, 1, 2),
+        (10, [256, 64, 1], 9, 1, 1, 0),
+        (4, [3, 64, 1], 63, 11, 4, 2),
+        (12, [40, 40, 40], 14, 7, 1, 3),
+        (32, [128, 128, 32], 8, 3, 1, 1),
+    ] {
+        let g = geometry(n, channels, [size; 2], [kernel; 2], [stride; 2], [padding; 2], one);
+        check_crop::<f32>(&g, [1, 1]);
+    }
+}

@@ -19,6 +19,9 @@ use std::ops::Range;
 /// Bytes of a task's sums: a quarter of a 1 MiB L2, beside the pixels of a chunk.
 const SUMS_BYTES: usize = 256 << 10;
 
+/// Input channels of a task, at most.
+const PART_CHANNELS: usize = 128;
+
 /// Tasks to aim at, as for other products.
 const TASKS: usize = 16;
 
@@ -141,13 +144,13 @@ impl<'a, T: Real> WeightGrad<'a, T> {
         let axes = g.forward_axes();
         let kernels = T::kernels(isa);
         let width = kernels.columns;
-        let images_inside = g.n >= 8 && g.ow < 16;
+        let images_inside = g.small_maps();
         let blocks = ChannelBlocks::new(g.groups, g.group_inputs(), kernels.rows());
         let input = Input::new(isa, g, x, blocks, images_inside);
         let window = axes.each_ref().map(Axis::used);
         let panels = g.group_outputs().div_ceil(width);
         let tap_bytes = (window[0].len() * window[1].len()).max(1) * width * size_of::<T>();
-        let channels = (SUMS_BYTES / tap_bytes).clamp(1, 128);
+        let channels = (SUMS_BYTES / tap_bytes).clamp(1, PART_CHANNELS);
         let parts = Parts::new(blocks.count, (channels / blocks.size).max(1));
         let sizes = Sizes { images: g.n, rows: g.oh, columns: g.ow, channels: g.o };
         let columns = ChannelBlocks {
@@ -160,7 +163,10 @@ impl<'a, T: Real> WeightGrad<'a, T> {
         let mut grad =
             Self { isa, g, axes, input, pixels, window, blocks, parts, panels, width, splits: 1 };
         let chunks = grad.product(std::ptr::null_mut()).chunks();
-        grad.splits = TASKS.div_ceil(grad.tiles().max(1)).min(chunks);
+        // As many as the tiles of a small kernel ask for: a larger kernel may have more tiles, but where its rim is zeros the
+        // sums must be those of the small one.
+        let tiles = g.groups * panels * g.group_inputs().div_ceil(PART_CHANNELS);
+        grad.splits = TASKS.div_ceil(tiles.max(1)).min(chunks);
         grad
     }
 
