@@ -2,7 +2,7 @@
 
 use crate::cpu::loops::Loops;
 use crate::cpu::microkernel::{Order, Real, Run, prefetch};
-use crate::cpu::product::{Panels, Product, Strip, chunk_len};
+use crate::cpu::product::{Join, Panels, Product, Strip, chunk_len};
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
 use std::ops::Range;
@@ -131,6 +131,7 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
             ldc,
             bias: None,
             accumulate,
+            join: Join::Add,
             groups: 1,
             a_group: 0,
             c_group: 0,

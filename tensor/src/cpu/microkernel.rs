@@ -42,10 +42,11 @@ pub(crate) struct Tile<'a, T> {
     pub(crate) ldc: usize,
     /// Columns of `C` to touch, at most the tile's width.
     pub(crate) columns: usize,
-    /// Go on from what `C` holds instead of overwriting it.
-    pub(crate) accumulate: bool,
-    /// `columns` numbers that every row begins with (unless it accumulates), or null.
-    pub(crate) bias: *const T,
+    /// What the sums begin with: rows of `columns` numbers, `start_step` apart, or null for zeros.
+    pub(crate) start: *const T,
+    pub(crate) start_step: usize,
+    /// In the end add what `C` holds.
+    pub(crate) add: bool,
 }
 
 /// A compiled tile.
@@ -130,10 +131,11 @@ unsafe fn tile<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool
         for (i, row) in acc.iter().enumerate() {
             for (v, &sum) in row.iter().enumerate() {
                 let c = t.c.wrapping_add(i * t.ldc + v * V::LANES);
+                let old = if t.add { load_columns::<V, N>(t, c, v) } else { V::zero() };
                 if t.columns == N * V::LANES {
-                    sum.store(c);
+                    sum.add(old).store(c);
                 } else {
-                    sum.store_part(c, t.columns.saturating_sub(v * V::LANES));
+                    sum.add(old).store_part(c, t.columns.saturating_sub(v * V::LANES));
                 }
             }
         }
@@ -152,29 +154,37 @@ pub(crate) fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
-/// What the sums begin with: the old `C`, the bias or zero. They go on from there one `k` after the other, so that a result
-/// depends neither on where `k` is cut into chunks nor on products with zero that are left out.
+/// Register `v` of a row; columns from `t.columns` on are not read.
+#[inline(always)]
+unsafe fn load_columns<V: Vector, const N: usize>(
+    t: &Tile<V::Elem>,
+    from: *const V::Elem,
+    v: usize,
+) -> V {
+    // SAFETY: the caller upholds the contract of `TileFn`.
+    unsafe {
+        if t.columns == N * V::LANES {
+            V::load(from)
+        } else {
+            V::load_part(from, t.columns.saturating_sub(v * V::LANES))
+        }
+    }
+}
+
+/// What the sums begin with.
 #[inline(always)]
 unsafe fn start<V: Vector, const MR: usize, const N: usize>(t: &Tile<V::Elem>) -> [[V; N]; MR] {
-    // SAFETY: the caller upholds the contract of `TileFn`; columns from `t.columns` on are masked.
+    // SAFETY: the caller upholds the contract of `TileFn`.
     unsafe {
-        let row = |from: *const V::Elem| -> [V; N] {
-            std::array::from_fn(|v| {
-                let from = from.wrapping_add(v * V::LANES);
-                if t.columns == N * V::LANES {
-                    V::load(from)
-                } else {
-                    V::load_part(from, t.columns.saturating_sub(v * V::LANES))
-                }
-            })
-        };
-        if t.accumulate {
-            std::array::from_fn(|i| row(t.c.wrapping_add(i * t.ldc)))
-        } else if t.bias.is_null() {
-            [[V::zero(); N]; MR]
-        } else {
-            [row(t.bias); MR]
+        if t.start.is_null() {
+            return [[V::zero(); N]; MR];
         }
+        std::array::from_fn(|i| {
+            std::array::from_fn(|v| {
+                let from = t.start.wrapping_add(i * t.start_step + v * V::LANES);
+                load_columns::<V, N>(t, from, v)
+            })
+        })
     }
 }
 

@@ -32,6 +32,16 @@ pub(crate) struct Strip {
     pub(crate) rows: usize,
 }
 
+/// How the chunks of a sum come together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Join {
+    /// Each chunk is summed from zero and added: rounding errors grow with the chunk, not with the whole sum.
+    Add,
+    /// Each chunk goes on where the one before ended: the result does not depend on where chunks begin, nor on products with
+    /// zero that are left out.
+    Continue,
+}
+
 /// Where the panels of `B` come from; a panel is `[repeats · k, width]`.
 #[derive(Clone, Copy)]
 pub(crate) enum Panels<'a, T> {
@@ -64,7 +74,10 @@ pub(crate) struct Product<'a, T: Real> {
     pub(crate) ldc: usize,
     /// `[groups · columns]`
     pub(crate) bias: Option<&'a [T]>,
+    /// Add to what `C` holds at first.
     pub(crate) accumulate: bool,
+    /// How the chunks of a sum come together.
+    pub(crate) join: Join,
     pub(crate) groups: usize,
     /// Distance of the groups in `A` and in `C`.
     pub(crate) a_group: usize,
@@ -179,11 +192,15 @@ impl<T: Real> Product<'_, T> {
                     }
                     for panel in panels.clone() {
                         let column = panel * width;
-                        let bias = match self.bias {
-                            Some(bias) if !accumulate => {
-                                bias[part.group * self.columns + column..].as_ptr()
+                        let c = self.c.wrapping_add(part.group * self.c_group + strip.c + column);
+                        let (start, start_step) = match self.bias {
+                            _ if accumulate && self.join == Join::Continue => {
+                                (c.cast_const(), self.ldc)
                             }
-                            _ => std::ptr::null(),
+                            Some(bias) if !accumulate => {
+                                (bias[part.group * self.columns + column..].as_ptr(), 0)
+                            }
+                            _ => (std::ptr::null(), 0),
                         };
                         let a = part.group * self.a_group + repeats.start * self.a_repeat;
                         let tile = Tile {
@@ -194,11 +211,12 @@ impl<T: Real> Product<'_, T> {
                             repeats: repeats.len(),
                             a_repeat: self.a_repeat,
                             b_repeat: self.k,
-                            c: self.c.wrapping_add(part.group * self.c_group + strip.c + column),
+                            c,
                             ldc: self.ldc,
                             columns: width.min(self.columns - column),
-                            accumulate,
-                            bias,
+                            start,
+                            start_step,
+                            add: accumulate && self.join == Join::Add,
                         };
                         // SAFETY: the caller vouches for A, B and C.
                         unsafe { self.run_strip(tile, strip.rows) };
@@ -219,6 +237,7 @@ impl<T: Real> Product<'_, T> {
             unsafe { tiles[height - 1](&tile) };
             tile.a = tile.a.wrapping_add(height * a_step);
             tile.c = tile.c.wrapping_add(height * self.ldc);
+            tile.start = tile.start.wrapping_add(height * tile.start_step);
         }
     }
 }

@@ -13,16 +13,16 @@ use crate::cpu::simd::Isa;
 
 pub(super) fn run<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
     let axes = g.backward_axes();
-    let blocks = PixelBlocks::new(g, &axes);
     let half = T::kernels(isa).columns / 2;
-    let columns = |channels: usize| channels.next_multiple_of(half);
-    // Multiplications of a stride-by-stride block of pixels, either way.
-    let one_by_one = g.taps() * columns(g.group_inputs());
-    let by_blocks = blocks.g.taps() * columns(blocks.g.c);
-    // Half as many again for the second pass over the gradient.
-    if g.groups > 1 || 2 * one_by_one < 3 * by_blocks {
+    // Columns computed for each column wanted, pixel by pixel and by blocks. The kernel's size has no say: a kernel must give
+    // the same bits as the one without its rim of zeros.
+    let waste = |channels: usize| channels.next_multiple_of(half) as f64 / channels as f64;
+    let block = g.stride[0] * g.stride[1] * g.c;
+    // Twice for the zero taps and the second pass over the gradient.
+    if g.groups > 1 || waste(g.c) < 2.0 * waste(block) {
         return Sliding { isa, g, axes, weight: w, transposed: true }.run(dy, None, dx);
     }
+    let blocks = PixelBlocks::new(g, &axes);
     let weight = blocks.weight(g, w);
     let mut sums = Scratch::<T>::new(blocks.g.n * blocks.g.h * blocks.g.w * blocks.g.c);
     let axes = blocks.g.backward_axes();
@@ -37,36 +37,28 @@ pub(super) fn run<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx: &m
 /// A convolution of stride one whose input channels are `(row in the block, column in the block, channel)`.
 struct PixelBlocks {
     g: ConvGeometry,
+    /// The first block begins this many rows and columns before the first pixel.
+    shift: [usize; 2],
     /// For rows and columns: the tap of the original kernel by place in the block and tap of this one.
     taps: [Vec<Vec<Option<usize>>>; 2],
 }
 
 impl PixelBlocks {
     fn new(g: &ConvGeometry, axes: &[Axis; 2]) -> Self {
-        // A pixel at `place` of block `i` meets output gradient `i + offset`; the new kernel's tap is `last − offset`.
-        let [(kh, top, rows), (kw, left, columns)] = axes.each_ref().map(|axis| {
-            let offsets = || axis.phases.iter().flatten().map(|tap| tap.1);
-            let (first, last) = (offsets().min().unwrap_or(0), offsets().max().unwrap_or(0));
-            let kernel = (last - first + 1) as usize;
-            let mut taps = vec![vec![None; kernel]; axis.out_step];
-            for (place, phase) in axis.phases.iter().enumerate() {
-                phase.iter().for_each(|&(tap, at)| taps[place][(last - at) as usize] = Some(tap));
-            }
-            // Tap 0 meets some place at an offset of at least 0, so the last one is not negative.
-            (kernel, last as usize, taps)
-        });
+        let [rows, columns] = axes.each_ref().map(AxisBlocks::new);
         let blocks = ConvGeometry {
             c: g.stride[0] * g.stride[1] * g.c,
-            h: g.h.div_ceil(g.stride[0]),
-            w: g.w.div_ceil(g.stride[1]),
-            kh,
-            kw,
+            h: (g.h + rows.shift).div_ceil(g.stride[0]),
+            w: (g.w + columns.shift).div_ceil(g.stride[1]),
+            kh: rows.kernel,
+            kw: columns.kernel,
             stride: [1, 1],
-            padding: [top, left],
+            padding: [rows.last, columns.last],
             dilation: [1, 1],
             ..*g
         };
-        Self { g: blocks, taps: [rows, columns] }
+        let shift = [rows.shift, columns.shift];
+        Self { g: blocks, shift, taps: [rows.taps, columns.taps] }
     }
 
     /// The weight, `[O, block rows · block columns · C, kh, kw]`.
@@ -98,11 +90,54 @@ impl PixelBlocks {
             // SAFETY: row `task` of dx, which this task owns.
             let row =
                 unsafe { std::slice::from_raw_parts_mut(dx.ptr().add(task * row_len), row_len) };
-            let blocks = (n * self.g.h + h / block_rows) * self.g.w;
-            for (j, pixels) in row.chunks_mut(part).enumerate() {
-                let from = (blocks + j) * self.g.c + h % block_rows * part;
-                pixels.copy_from_slice(&sums[from..][..pixels.len()]);
+            let (block_row, place) =
+                ((h + self.shift[0]) / block_rows, (h + self.shift[0]) % block_rows);
+            let blocks = (n * self.g.h + block_row) * self.g.w;
+            let skipped = self.shift[1] * g.c;
+            for j in 0..self.g.w {
+                // The first block may begin before the row, the last one end after it.
+                let (begin, end) =
+                    ((j * part).max(skipped), ((j + 1) * part).min(skipped + row_len));
+                let from = (blocks + j) * self.g.c + place * part + begin - j * part;
+                row[begin - skipped..end - skipped].copy_from_slice(&sums[from..][..end - begin]);
             }
         });
+    }
+}
+
+/// One axis of [`PixelBlocks`].
+struct AxisBlocks {
+    shift: usize,
+    kernel: usize,
+    /// The largest distance from a block to an output gradient that it meets: the new kernel's tap is `last − distance`.
+    last: usize,
+    taps: Vec<Vec<Option<usize>>>,
+}
+
+impl AxisBlocks {
+    /// The blocks that need the smallest kernel.
+    fn new(axis: &Axis) -> Self {
+        (0..axis.out_step)
+            .map(|shift| Self::shifted(axis, shift))
+            .min_by_key(|blocks| blocks.kernel)
+            .expect("a stride is at least 1")
+    }
+
+    fn shifted(axis: &Axis, shift: usize) -> Self {
+        let step = axis.out_step;
+        // (place, tap, distance): pixel `block · step + place − shift` belongs to this block or the one before.
+        let met = || {
+            (0..step).flat_map(move |place| {
+                let before = isize::from(place < shift);
+                let phase = (place + step - shift) % step;
+                axis.phases[phase].iter().map(move |&(tap, at)| (place, tap, at - before))
+            })
+        };
+        let (first, last) =
+            met().fold((0, 0), |(first, last), (_, _, at)| (first.min(at), last.max(at)));
+        let kernel = (last - first + 1) as usize;
+        let mut taps = vec![vec![None; kernel]; step];
+        met().for_each(|(place, tap, at)| taps[place][(last - at) as usize] = Some(tap));
+        Self { shift, kernel, last: last as usize, taps }
     }
 }

@@ -5,7 +5,7 @@ use crate::cpu::conv::axis::Axis;
 use crate::cpu::conv::pack::{self, ChannelBlocks, Sizes, WeightPacking};
 use crate::cpu::gemm::even_chunk;
 use crate::cpu::microkernel::{Order, Real, Run};
-use crate::cpu::product::{BLOCK_ROWS, Panels, Product, Strip, chunk_len};
+use crate::cpu::product::{BLOCK_ROWS, Join, Panels, Product, Strip, chunk_len};
 use crate::cpu::simd::Isa;
 use std::ops::Range;
 
@@ -62,9 +62,11 @@ impl<T: Real> Sliding<'_, T> {
             (height + 2.0) / height
         };
         let columns = &self.axes[1];
+        // About the pixels of an output row; its true length may depend on the kernel.
+        let pixels = columns.src_len.div_ceil(columns.src_step).max(1);
         // About what a 5x5 kernel multiplies on padding.
-        let padding = 1.0 / columns.count(0).max(1) as f64;
-        let by_pixels = cost(columns.count(0).max(1)) * (1.0 + padding);
+        let padding = 1.0 / pixels as f64;
+        let by_pixels = cost(pixels) * (1.0 + padding);
         // Sorting the batch by pixels moves each source number twice, against a few taps for each output channel.
         let outputs = (self.channels()[1] / self.g.groups).max(1) as f64;
         let sorting = (0.015 + 0.8 / outputs) * (columns.src_step * columns.src_step) as f64;
@@ -245,6 +247,7 @@ impl<T: Real> Sliding<'_, T> {
             ldc: 0,
             bias,
             accumulate: false,
+            join: Join::Continue,
             groups: self.g.groups,
             a_group: 0,
             c_group: out_channels / self.g.groups,

@@ -11,7 +11,7 @@ use crate::cpu::conv::pack::{self, ChannelBlocks, Sizes};
 use crate::cpu::conv::sliding::{Parts, push_run};
 use crate::cpu::gemm::even_chunk;
 use crate::cpu::microkernel::{Order, Real, Run};
-use crate::cpu::product::{Panels, Part, Product, Strip, chunk_len};
+use crate::cpu::product::{Join, Panels, Part, Product, Strip, chunk_len};
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
 use std::ops::Range;
@@ -214,6 +214,7 @@ impl<'a, T: Real> WeightGrad<'a, T> {
             ldc: self.width,
             bias: None,
             accumulate: false,
+            join: Join::Add,
             groups: self.g.groups,
             a_group: self.input.group,
             c_group: 0,
