@@ -49,6 +49,8 @@ impl std::error::Error for GradcheckError {}
 const STEP: f64 = 1e-5;
 /// Allowed difference, relative to the largest gradient of the input (or 1): a hundred times the above.
 const TOLERANCE: f64 = 1e-6;
+/// The same for second derivatives, whose differences have a larger error: it grows with the next two derivatives.
+const SECOND_TOLERANCE: f64 = 1e-5;
 
 /// Checks `backward` of `f` against central differences for every element of every input.
 ///
@@ -61,6 +63,14 @@ const TOLERANCE: f64 = 1e-6;
 /// # Panics
 /// If an input is not f64.
 pub fn gradcheck(f: impl Fn(&[Var]) -> Var, inputs: &[Tensor]) -> Result<(), Box<GradcheckError>> {
+    check(f, inputs, TOLERANCE)
+}
+
+fn check(
+    f: impl Fn(&[Var]) -> Var,
+    inputs: &[Tensor],
+    tolerance: f64,
+) -> Result<(), Box<GradcheckError>> {
     let weights = upstream(&f, inputs);
     let analytic = gradients_of(&f, inputs, &weights, &vec![true; inputs.len()]);
     for (i, x) in inputs.iter().enumerate() {
@@ -70,28 +80,32 @@ pub fn gradcheck(f: impl Fn(&[Var]) -> Var, inputs: &[Tensor]) -> Result<(), Box
             Some(g) => g.to_f64_vec(),
             None => vec![0.0; x.numel()],
         };
-        compare(i, x.shape(), &analytic, &numeric)?;
+        compare(i, x.shape(), &analytic, &numeric, tolerance)?;
     }
     Ok(())
 }
 
-/// Checks the second derivative of `f`: gradcheck of its gradient, recorded with `create_graph`.
+/// Checks the second derivative of `f`: gradcheck of its gradient, recorded with `create_graph`, as a function of the
+/// inputs and of the output's gradient.
 ///
 /// # Errors
-/// As [`gradcheck`], for the gradient of the sum of all first gradients, weighted.
+/// As [`gradcheck`], for the gradient of the sum of all first gradients, weighted; the input after the last is the
+/// output's gradient.
 pub fn gradgradcheck(
     f: impl Fn(&[Var]) -> Var,
     inputs: &[Tensor],
 ) -> Result<(), Box<GradcheckError>> {
-    let weights = upstream(&f, inputs);
+    let mut all = inputs.to_vec();
+    all.push(upstream(&f, inputs));
     let gradient = |v: &[Var]| {
+        let (v, dy) = v.split_at(inputs.len());
         // The graph of gradients needs leaves that f has seen, whether or not the caller's are.
         let leaves: Vec<Var> = v
             .iter()
             .map(|x| if x.requires_grad() { x.clone() } else { Var::leaf(x.value().clone()) })
             .collect();
         let y = f(&leaves);
-        let g = (&y * &Var::constant(weights.clone())).sum().backward_create_graph();
+        let g = (&y * &dy[0]).sum().backward_create_graph();
         let mut total = Var::constant(Tensor::zeros([], DType::F64, Device::Cpu));
         for (i, x) in leaves.iter().enumerate() {
             if g.get(x).is_some() {
@@ -102,7 +116,7 @@ pub fn gradgradcheck(
         }
         total
     };
-    gradcheck(gradient, inputs)
+    check(gradient, &all, SECOND_TOLERANCE)
 }
 
 fn compare(
@@ -110,10 +124,11 @@ fn compare(
     shape: Shape,
     analytic: &[f64],
     numeric: &[f64],
+    tolerance: f64,
 ) -> Result<(), Box<GradcheckError>> {
     let finite = |g: &&f64| g.is_finite();
     let scale = numeric.iter().chain(analytic).filter(finite).fold(1.0f64, |m, g| m.max(g.abs()));
-    let tolerance = TOLERANCE * scale;
+    let tolerance = tolerance * scale;
     let difference = |k: &usize| {
         let d = (analytic[*k] - numeric[*k]).abs();
         // NaN or infinite on either side: as wrong as can be.

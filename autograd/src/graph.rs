@@ -163,13 +163,7 @@ fn step(
     mode: BackwardMode,
 ) -> Vec<Option<Var>> {
     let wanted: Vec<bool> = record.inputs.iter().map(Option::is_some).collect();
-    let saved = Saved {
-        op: record.op.name(),
-        values,
-        inputs: &record.inputs,
-        node,
-        create_graph: mode.create_graph,
-    };
+    let saved = Saved { values, inputs: &record.inputs, node, create_graph: mode.create_graph };
     let gradients = record.op.backward(&saved, dy, &wanted);
     assert!(
         gradients.len() == wanted.len()

@@ -25,8 +25,8 @@ pub trait Op: Debug + Send + Sync + 'static {
     ///
     /// Returns one entry per input; only entries with `wanted[i]` are used, and computing the others is a bug.
     /// Written with `Var`s, so that a gradient of a gradient comes for free; nothing is recorded unless one
-    /// was asked for. A fused kernel without a second derivative takes its operands through
-    /// [`Saved::fused`], which panics with the op's name when a second derivative is asked for.
+    /// was asked for. A fused kernel, which has no derivative of its own, is for the ordinary backward only: where
+    /// [`Saved::create_graph`] is true the same formula must be written with `Var`s.
     fn backward(&self, saved: &Saved, dy: &Var, wanted: &[bool]) -> Vec<Option<Var>>;
 
     /// Multiply-accumulates of one forward, from the shapes of the inputs and of the output. 0 for anything but
@@ -88,7 +88,6 @@ impl Saver {
 /// What [`Op::forward`] kept, in the order in which it was kept.
 #[derive(Debug)]
 pub struct Saved<'a> {
-    pub(crate) op: &'static str,
     pub(crate) values: &'a [(Item, Tensor)],
     pub(crate) inputs: &'a [Option<Arc<Node>>],
     pub(crate) node: &'a Arc<Node>,
@@ -109,7 +108,7 @@ impl Saved<'_> {
     }
 
     /// Kept value `index` for formulas that have the same second derivative with or without it (a mask, indices),
-    /// and for fused kernels that took `dy` through [`fused`](Self::fused).
+    /// and for fused kernels, which run only without [`create_graph`](Self::create_graph).
     pub fn tensor(&self, index: usize) -> &Tensor {
         &self.values[index].1
     }
@@ -124,16 +123,8 @@ impl Saved<'_> {
         self.values.is_empty()
     }
 
-    /// The output's gradient for a fused kernel that has no second derivative.
-    ///
-    /// # Panics
-    /// If a second derivative was asked for.
-    pub fn fused<'v>(&self, dy: &'v Var) -> &'v Tensor {
-        assert!(
-            !self.create_graph,
-            "{}: has no second derivative; call backward() without create_graph",
-            self.op
-        );
-        dy.value()
+    /// Whether the gradients will be differentiated again: then they must be computed by differentiable ops.
+    pub fn create_graph(&self) -> bool {
+        self.create_graph
     }
 }

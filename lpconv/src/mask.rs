@@ -164,7 +164,7 @@ impl Parametrization for LpMask {
 /// Differentiable [`Tensor::lp_mask`]: masks `[O, kh, kw]` from `C [O, 2, 2]` and `log2p [O]`.
 ///
 /// # Panics
-/// If the shapes or dtypes do not fit; if a second derivative is asked for (there is none).
+/// If the shapes or dtypes do not fit.
 #[track_caller]
 pub fn lp_mask(c: &Var, log2p: &Var, kernel: [usize; 2], center: [f64; 2]) -> Var {
     Var::apply(Mask { kernel, center }, &[c, log2p])
@@ -174,7 +174,7 @@ pub fn lp_mask(c: &Var, log2p: &Var, kernel: [usize; 2], center: [f64; 2]) -> Va
 /// taps, whose mask must be 0.
 ///
 /// # Panics
-/// If the shapes or dtypes do not fit; if a second derivative is asked for (there is none).
+/// If the shapes or dtypes do not fit.
 #[track_caller]
 pub fn masked_weight(weight: &Var, mask: &Var, crop: [usize; 2]) -> Var {
     Var::apply(MaskedWeight { crop }, &[weight, mask])
@@ -185,6 +185,39 @@ pub fn masked_weight(weight: &Var, mask: &Var, crop: [usize; 2]) -> Var {
 struct Mask {
     kernel: [usize; 2],
     center: [f64; 2],
+}
+
+impl Mask {
+    /// Offsets of the taps from the center, `[1, 2, kh * kw]` (rows, then columns), in the dtype of `like`.
+    fn offsets(&self, like: &Tensor) -> Tensor {
+        let [kh, kw] = self.kernel;
+        let along = |axis: usize, at: fn(usize, usize) -> usize| {
+            (0..kh * kw).map(move |tap| at(tap, kw) as f64 - self.center[axis])
+        };
+        let values: Vec<f64> = along(0, |t, w| t / w).chain(along(1, |t, w| t % w)).collect();
+        Tensor::new(&values, [1, 2, kh * kw]).to_dtype(like.dtype()).to_device(like.device())
+    }
+
+    /// The gradients by differentiable ops: the formulas of [`Tensor::lp_mask_grad`], with its zeros.
+    fn composed_backward(&self, saved: &Saved, dy: &Var) -> Vec<Option<Var>> {
+        let (c, log2p, mask) = (saved.var(0), saved.var(1), saved.var(2));
+        let (o, taps) = (c.dims()[0], self.kernel[0] * self.kernel[1]);
+        let offsets = Var::constant(self.offsets(c.value()));
+        let z = c.matmul(&offsets.broadcast_to([o, 2, taps])); // [O, 2, taps]
+        let p = (log2p * std::f64::consts::LN_2).exp().reshape([o, 1, 1]);
+        let slope = (dy * &mask).reshape([o, 1, taps]);
+        // Where z or the mask is 0 the term is 0; 1 keeps powers and logarithms finite there.
+        let zero = Tensor::scalar(0.0f64).to_dtype(c.dtype()).to_device(c.value().device());
+        let dead = z.value().mul(&mask.value().reshape([o, 1, taps])).eq(&zero);
+        let a = z.abs().masked_fill(&dead, 1.0);
+        let (log, power) = (a.log(), a.pow(&p));
+        let sign = Var::constant(z.value().sign());
+        let dz = (&slope * &p * &power / &a * sign).masked_fill(&dead, 0.0);
+        let dc = -dz.matmul(&offsets.transpose(1, 2).broadcast_to([o, taps, 2]));
+        let dp = (slope * power * log).masked_fill(&dead, 0.0).sum_axes(&[1, 2], true);
+        let dp = (dp * p * -std::f64::consts::LN_2).reshape([o]);
+        vec![Some(dc), Some(dp)]
+    }
 }
 
 impl Op for Mask {
@@ -198,8 +231,11 @@ impl Op for Mask {
         Tensor::lp_mask(inputs[0], inputs[1], self.kernel, self.center)
     }
     fn backward(&self, saved: &Saved, dy: &Var, wanted: &[bool]) -> Vec<Option<Var>> {
+        if saved.create_graph() {
+            return self.composed_backward(saved, dy);
+        }
         let [c, log2p, mask] = [0, 1, 2].map(|i| saved.tensor(i));
-        let (dc, dp) = Tensor::lp_mask_grad(saved.fused(dy), mask, c, log2p, self.center);
+        let (dc, dp) = Tensor::lp_mask_grad(dy.value(), mask, c, log2p, self.center);
         vec![wanted[0].then(|| Var::constant(dc)), wanted[1].then(|| Var::constant(dp))]
     }
 }
@@ -220,8 +256,17 @@ impl Op for MaskedWeight {
         inputs[0].masked_weight(inputs[1], self.crop)
     }
     fn backward(&self, saved: &Saved, dy: &Var, wanted: &[bool]) -> Vec<Option<Var>> {
+        if saved.create_graph() {
+            let (weight, mask) = (saved.var(0), saved.var(1));
+            let [top, left] = self.crop.map(|n| n as isize);
+            let dy = dy.pad2d([left, left, top, top]);
+            return vec![
+                wanted[0].then(|| &dy * mask.unsqueeze(1)),
+                wanted[1].then(|| (&dy * weight).sum_axes(&[1], false)),
+            ];
+        }
         let (weight, mask) = (saved.tensor(0), saved.tensor(1));
-        let (dw, dm) = saved.fused(dy).masked_weight_grad(weight, mask, self.crop, wanted[1]);
+        let (dw, dm) = dy.value().masked_weight_grad(weight, mask, self.crop, wanted[1]);
         vec![wanted[0].then(|| Var::constant(dw)), dm.map(Var::constant)]
     }
 }
@@ -254,7 +299,7 @@ fn masked_weight_case(d: &mut Draw) -> Case {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use autograd::gradcheck::properties;
+    use autograd::gradcheck::{gradgradcheck, properties};
     use nn::{Forward, ModuleExt, layers::Conv2d};
     use tensor::{DType, Device};
 
@@ -264,6 +309,8 @@ mod tests {
             for seed in 0..64 {
                 let case = (info.case)(&mut Draw::new(info.name, seed));
                 properties(&case).unwrap_or_else(|e| panic!("{} (seed {seed}): {e}", info.name));
+                let second = gradgradcheck(&case.f, &case.inputs);
+                second.unwrap_or_else(|e| panic!("{} (seed {seed}), second: {e}", info.name));
             }
         }
     }

@@ -1,6 +1,6 @@
-//! Cross entropy, fused with the softmax: no second derivatives.
+//! Cross entropy, fused with the softmax; second derivatives go through the formula.
 
-use tensor::{Shape, Targets, Tensor};
+use tensor::{DType, Shape, Targets, Tensor};
 
 use super::OpInfo;
 use crate::{
@@ -32,7 +32,7 @@ impl Reduction {
     }
 
     /// The gradient of the losses, of shape `losses`, from that of the result.
-    fn backward(self, dy: &Tensor, losses: Shape) -> Tensor {
+    fn backward(self, dy: &Var, losses: Shape) -> Var {
         match self {
             Reduction::Mean => dy.mul_scalar(1.0 / losses.numel() as f64).broadcast_to(losses),
             Reduction::Sum => dy.broadcast_to(losses),
@@ -66,6 +66,19 @@ impl CrossEntropy {
             Target::Probabilities(p) => Targets::Probabilities(p),
         }
     }
+
+    /// The target probabilities in the shape and dtype of the logits.
+    fn dense(&self, logits: &Tensor) -> Tensor {
+        let (index, smoothing) = match &self.target {
+            Target::Probabilities(p) => return p.clone(),
+            Target::Classes { index, smoothing } => (index, *smoothing),
+        };
+        let classes = logits.dims()[1];
+        let one = Tensor::full(1.0 - smoothing, [], logits.dtype(), logits.device());
+        let index = index.to_dtype(DType::I64).unsqueeze(1);
+        let others = logits.full_like(smoothing / classes as f64);
+        others.scatter_add(1, &index, &one.broadcast_to(index.shape()))
+    }
 }
 
 impl Op for CrossEntropy {
@@ -82,9 +95,15 @@ impl Op for CrossEntropy {
         self.reduction.forward(&losses)
     }
     fn backward(&self, saved: &Saved, dy: &Var, _wanted: &[bool]) -> Vec<Option<Var>> {
-        let (x, lse) = (saved.tensor(0), saved.tensor(1));
-        let dloss = self.reduction.backward(saved.fused(dy), lse.shape());
-        vec![Some(Var::constant(x.cross_entropy_grad(self.targets(), lse, &dloss)))]
+        let (x, lse) = (saved.var(0), saved.tensor(1));
+        let dloss = self.reduction.backward(dy, lse.shape());
+        if saved.create_graph() {
+            let target = self.dense(x.value());
+            let total = Var::constant(target.sum(&[1], true));
+            return vec![Some(dloss.unsqueeze(1) * (x.softmax(1) * total - Var::constant(target)))];
+        }
+        let dx = x.value().cross_entropy_grad(self.targets(), lse, dloss.value());
+        vec![Some(Var::constant(dx))]
     }
 }
 

@@ -1,4 +1,4 @@
-//! Batch normalization and layer normalization, fused: neither has a second derivative.
+//! Batch normalization and layer normalization, fused; second derivatives go through the formulas.
 
 use tensor::Tensor;
 
@@ -39,14 +39,14 @@ impl Affine {
     fn gradients(
         self,
         wanted: &[bool],
-        dx: Option<Tensor>,
-        dweight: Tensor,
-        dbias: Tensor,
+        dx: Option<Var>,
+        dweight: Var,
+        dbias: Var,
     ) -> Vec<Option<Var>> {
         let affine = [(self.weight, dweight), (self.bias, dbias)];
         let affine = affine.into_iter().filter(|(there, _)| *there).map(|(_, t)| Some(t));
         let all = std::iter::once(dx).chain(affine);
-        all.zip(wanted).map(|(t, &w)| t.filter(|_| w).map(Var::constant)).collect()
+        all.zip(wanted).map(|(t, &w)| t.filter(|_| w)).collect()
     }
 }
 
@@ -66,6 +66,43 @@ struct BatchNorm {
     affine: Affine,
     /// The statistics of evaluation; `None` takes those of the batch and differentiates them.
     given: Option<BatchStats>,
+}
+
+impl BatchNorm {
+    /// The gradients by differentiable ops.
+    fn composed_backward(&self, saved: &Saved, dy: &Var, wanted: &[bool]) -> Vec<Option<Var>> {
+        let x = saved.var(0);
+        let per_channel = |v: &Var| {
+            let mut dims = vec![1; x.dims().len()];
+            dims[1] = x.dims()[1];
+            v.reshape(dims)
+        };
+        let count = (x.value().numel() / x.dims()[1].max(1)) as f64;
+        let mean = |v: &Var| per_channel(&(v.channel_sums() * (1.0 / count)));
+        let (center, var) = match &self.given {
+            Some(given) => {
+                let [mean, var] = [&given.mean, &given.var].map(|t| Var::constant(t.clone()));
+                (per_channel(&mean), per_channel(&var))
+            }
+            None => {
+                let center = mean(&x);
+                let var = mean(&(&x - &center).square());
+                (center, var)
+            }
+        };
+        let invstd = var.add_scalar(self.eps).rsqrt();
+        let h = (&x - center) * &invstd;
+        let dyh = dy * &h;
+        let centered = match &self.given {
+            Some(_) => dy.clone(),
+            None => dy - mean(dy) - h * mean(&dyh),
+        };
+        let dx = match self.affine.weight {
+            true => centered * (per_channel(&saved.var(1)) * invstd),
+            false => centered * invstd,
+        };
+        self.affine.gradients(wanted, Some(dx), dyh.channel_sums(), dy.channel_sums())
+    }
 }
 
 impl Op for BatchNorm {
@@ -94,17 +131,21 @@ impl Op for BatchNorm {
         y
     }
     fn backward(&self, saved: &Saved, dy: &Var, wanted: &[bool]) -> Vec<Option<Var>> {
+        if saved.create_graph() {
+            return self.composed_backward(saved, dy, wanted);
+        }
         let after_weight = 1 + usize::from(self.affine.weight);
         let weight = self.affine.weight.then(|| saved.tensor(1));
         let g = saved.tensor(0).batch_norm_grad(
-            saved.fused(dy),
+            dy.value(),
             saved.tensor(after_weight),
             saved.tensor(after_weight + 1),
             weight,
             self.given.is_none(),
             wanted[0],
         );
-        self.affine.gradients(wanted, g.dx, g.dweight, g.dbias)
+        let (dweight, dbias) = (Var::constant(g.dweight), Var::constant(g.dbias));
+        self.affine.gradients(wanted, g.dx.map(Var::constant), dweight, dbias)
     }
 }
 
@@ -131,6 +172,26 @@ impl LayerNorm {
     fn rows_back(&self, x: &Tensor) -> Tensor {
         if self.channels { x.permute(&[0, 3, 1, 2]) } else { x.clone() }
     }
+
+    /// The gradients by differentiable ops.
+    fn composed_backward(&self, saved: &Saved, dy: &Var, wanted: &[bool]) -> Vec<Option<Var>> {
+        let (x, rank) = (saved.var(0), dy.dims().len());
+        // Axes of the statistics, and those that weight and bias have.
+        let axes: Vec<isize> = match self.channels {
+            true => vec![1],
+            false => (rank - self.axes..rank).map(|a| a as isize).collect(),
+        };
+        let others: Vec<isize> = (0..rank as isize).filter(|a| !axes.contains(a)).collect();
+        let vector = |v: Var| if self.channels { v.reshape([1, x.dims()[1], 1, 1]) } else { v };
+        let mean = |v: &Var| v.mean_axes(&axes, true);
+        let centered = &x - mean(&x);
+        let invstd = mean(&centered.square()).add_scalar(self.eps).rsqrt();
+        let h = centered * &invstd;
+        let g = if self.affine.weight { dy * vector(saved.var(1)) } else { dy.clone() };
+        let dx = (&g - mean(&g) - &h * mean(&(&g * &h))) * invstd;
+        let sum = |v: &Var| v.sum_axes(&others, false);
+        self.affine.gradients(wanted, Some(dx), sum(&(dy * &h)), sum(dy))
+    }
 }
 
 impl Op for LayerNorm {
@@ -148,11 +209,20 @@ impl Op for LayerNorm {
         self.rows_back(&y)
     }
     fn backward(&self, saved: &Saved, dy: &Var, wanted: &[bool]) -> Vec<Option<Var>> {
+        if saved.create_graph() {
+            return self.composed_backward(saved, dy, wanted);
+        }
         let weight = self.affine.weight.then(|| saved.tensor(1));
         let stats = saved.tensor(1 + usize::from(self.affine.weight));
-        let (x, dy) = (self.to_rows(saved.tensor(0)), self.to_rows(saved.fused(dy)));
+        let (x, dy) = (self.to_rows(saved.tensor(0)), self.to_rows(dy.value()));
         let g = x.layer_norm_grad(self.axes, &dy, stats, weight);
-        self.affine.gradients(wanted, Some(self.rows_back(&g.dx)), g.dweight, g.dbias)
+        let (dx, dweight, dbias) = (self.rows_back(&g.dx), g.dweight, g.dbias);
+        self.affine.gradients(
+            wanted,
+            Some(Var::constant(dx)),
+            Var::constant(dweight),
+            Var::constant(dbias),
+        )
     }
 }
 
@@ -326,14 +396,6 @@ fn layer_norm2d_case(d: &mut Draw) -> Case {
 mod tests {
     use super::*;
     use tensor::{DType, Device};
-
-    #[test]
-    #[should_panic(expected = "batch_norm: has no second derivative")]
-    fn a_second_derivative_is_refused_by_name() {
-        let x = Var::leaf(Tensor::new(&[1.0, 2.0, 4.0], [3, 1]));
-        let (y, _) = x.batch_norm(None, None, 1e-5);
-        (&y * &y).sum().backward_create_graph();
-    }
 
     #[test]
     fn batch_statistics_come_out() {

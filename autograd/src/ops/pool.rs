@@ -8,8 +8,8 @@ use crate::{
     gradcheck::{Case, Draw},
 };
 
-/// The largest element of each window. Derivative: `dy` at that element, at the first in row-major order of several.
-/// No second derivative. Same as `torch.nn.functional.max_pool2d`.
+/// The largest element of each window. Derivative: `dy` at that element, at the first in row-major order of several,
+/// [`MaxPool2dGrad`]. Same as `torch.nn.functional.max_pool2d`.
 #[derive(Clone, Debug)]
 struct MaxPool2d {
     pool: Pool2d,
@@ -26,8 +26,49 @@ impl Op for MaxPool2d {
         y
     }
     fn backward(&self, saved: &Saved, dy: &Var, _wanted: &[bool]) -> Vec<Option<Var>> {
-        let dx = saved.fused(dy).max_pool2d_grad(saved.tensor(0), self.input, &self.pool);
-        vec![Some(Var::constant(dx))]
+        let cells = saved.tensor(0).clone();
+        let op = MaxPool2dGrad { pool: self.pool, input: self.input, cells };
+        vec![Some(Var::apply(op, &[dy]))]
+    }
+}
+
+/// `dy` of each window added at the element that was its largest. Derivative: the elements there.
+#[derive(Clone, Debug)]
+struct MaxPool2dGrad {
+    pool: Pool2d,
+    input: Shape,
+    /// Which cell of each window was the largest, row by row (`U8`).
+    cells: Tensor,
+}
+
+impl MaxPool2dGrad {
+    /// For each window the pixel that was the largest, counted row by row: `[N, C, oh * ow]`, `I64`.
+    fn pixels(&self) -> Tensor {
+        let [n, c, oh, ow] = self.cells.dims_of();
+        let Pool2d { kernel, stride, padding } = self.pool;
+        let width = self.input[3];
+        let pixel = |(k, &cell): (usize, &u8)| {
+            let (i, j) = (k / ow % oh, k % ow);
+            let (r, s) = (usize::from(cell) / kernel[1], usize::from(cell) % kernel[1]);
+            let row = i * stride[0] + r - padding[0];
+            (row * width + j * stride[1] + s - padding[1]) as i64
+        };
+        let pixels: Vec<i64> = self.cells.to_vec::<u8>().iter().enumerate().map(pixel).collect();
+        Tensor::new(&pixels, [n, c, oh * ow]).to_device(self.cells.device())
+    }
+}
+
+impl Op for MaxPool2dGrad {
+    fn name(&self) -> &'static str {
+        "max_pool2d_grad"
+    }
+    fn forward(&self, inputs: &[&Tensor], _saver: &mut Saver) -> Tensor {
+        inputs[0].max_pool2d_grad(&self.cells, self.input, &self.pool)
+    }
+    fn backward(&self, _saved: &Saved, g: &Var, _wanted: &[bool]) -> Vec<Option<Var>> {
+        let [n, c, h, w] = [0, 1, 2, 3].map(|axis| self.input[axis]);
+        let chosen = g.reshape([n, c, h * w]).gather(2, &self.pixels());
+        vec![Some(chosen.reshape(self.cells.shape()))]
     }
 }
 
@@ -129,6 +170,16 @@ pub(super) const INFO: &[OpInfo] = &[
         case: |d| {
             let (pool, shape) = regular(d);
             Case::new(vec![d.distinct(shape)], move |v| v[0].max_pool2d(&pool))
+        },
+    },
+    OpInfo {
+        name: "max_pool2d_grad",
+        formula: "dy at the largest of each window",
+        case: |d| {
+            let (pool, shape) = regular(d);
+            let (y, cells) = d.distinct(shape).max_pool2d(&pool);
+            let op = MaxPool2dGrad { pool, input: shape.into(), cells };
+            Case::new(vec![d.normal(y.shape())], move |v| Var::apply(op.clone(), &[&v[0]]))
         },
     },
     OpInfo {

@@ -1,4 +1,4 @@
-//! Softmax and its logarithm, fused: no second derivatives.
+//! Softmax and its logarithm, fused; second derivatives go through the formulas.
 
 use tensor::Tensor;
 
@@ -23,7 +23,11 @@ impl Op for Softmax {
         inputs[0].softmax(self.axis)
     }
     fn backward(&self, saved: &Saved, dy: &Var, _wanted: &[bool]) -> Vec<Option<Var>> {
-        vec![Some(Var::constant(saved.tensor(0).softmax_grad(saved.fused(dy), self.axis)))]
+        if saved.create_graph() {
+            let y = saved.var(0);
+            return vec![Some(&y * (dy - (dy * &y).sum_axes(&[self.axis], true)))];
+        }
+        vec![Some(Var::constant(saved.tensor(0).softmax_grad(dy.value(), self.axis)))]
     }
 }
 
@@ -42,7 +46,10 @@ impl Op for LogSoftmax {
         inputs[0].log_softmax(self.axis)
     }
     fn backward(&self, saved: &Saved, dy: &Var, _wanted: &[bool]) -> Vec<Option<Var>> {
-        vec![Some(Var::constant(saved.tensor(0).log_softmax_grad(saved.fused(dy), self.axis)))]
+        if saved.create_graph() {
+            return vec![Some(dy - saved.var(0).exp() * dy.sum_axes(&[self.axis], true))];
+        }
+        vec![Some(Var::constant(saved.tensor(0).log_softmax_grad(dy.value(), self.axis)))]
     }
 }
 

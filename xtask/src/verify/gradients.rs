@@ -1,10 +1,10 @@
-//! `verify --gradients`: every differentiable op against central differences, at drawn points.
+//! `verify --gradients`: first and second derivatives of every op against central differences, at drawn points.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use autograd::{
     OpInfo,
-    gradcheck::{Draw, properties},
+    gradcheck::{Draw, gradgradcheck, properties},
 };
 use serde::Serialize;
 
@@ -22,14 +22,14 @@ pub struct Checked {
     pub op: &'static str,
     /// Its formula.
     pub formula: &'static str,
-    /// How many cases were drawn.
+    /// How many cases were drawn; first and second derivatives are checked at each.
     pub cases: u64,
     /// The first failure: which case, and what was wrong.
     pub failure: Option<String>,
 }
 
 /// Draws `cases` inputs for every op whose name contains `filter` and checks everything that an op must fulfil
-/// ([`properties`]); an op's checks end at its first failure.
+/// ([`properties`]) and its second derivative; an op's checks end at its first failure.
 pub fn check(filter: &str, cases: u64) -> Vec<Checked> {
     check_ops(ops().filter(|info| info.name.contains(filter)), cases)
 }
@@ -37,7 +37,11 @@ pub fn check(filter: &str, cases: u64) -> Vec<Checked> {
 fn check_ops(ops: impl Iterator<Item = &'static OpInfo>, cases: u64) -> Vec<Checked> {
     ops.map(|info| {
         let failure = (0..cases).find_map(|seed| {
-            let run = || properties(&(info.case)(&mut Draw::new(info.name, seed)));
+            let run = || {
+                let case = (info.case)(&mut Draw::new(info.name, seed));
+                properties(&case)?;
+                gradgradcheck(&case.f, &case.inputs).map_err(|e| format!("second derivative: {e}"))
+            };
             let result = catch_unwind(AssertUnwindSafe(run));
             let result = result.unwrap_or_else(|panic| Err(panic_message(panic)));
             result.err().map(|e| format!("case {seed}: {e}"))
@@ -58,7 +62,11 @@ pub fn text(checked: &[Checked]) -> String {
         checked.iter().filter_map(|c| Some((c.op, c.failure.as_ref()?))).collect();
     let drawn: u64 = checked.iter().map(|c| c.cases).sum();
     let mut text = aligned(&rows);
-    text += &format!("\n{} ops, {drawn} cases, {} failed\n", checked.len(), failures.len());
+    text += &format!(
+        "\n{} ops, {drawn} cases of first and {drawn} of second order, {} failed\n",
+        checked.len(),
+        failures.len()
+    );
     for (op, failure) in failures {
         text += &format!("\n{op}: {failure}\n");
     }
@@ -109,7 +117,7 @@ mod tests {
         let wrong = failures[1].unwrap();
         assert!(wrong.starts_with("case 0: gradient of input 0 at ["), "{wrong}");
         assert_eq!(failures[2], Some("case 0: panicked: no case"));
-        assert!(text(&checked).contains("3 ops, 9 cases, 2 failed"));
+        assert!(text(&checked).contains("3 ops, 9 cases of first and 9 of second order, 2 failed"));
     }
 
     /// Each crate draws more for its own ops; this is that every list is there, and no name twice.
