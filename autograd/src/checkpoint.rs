@@ -149,10 +149,7 @@ mod tests {
         let held = w.clone();
         let y = checkpoint(move |v| block(&[v[0].clone(), held.clone()]), &[&x]);
         let expected = block(&[x, w.clone()]).sum().backward();
-        assert_eq!(
-            y.sum().backward().wrt(&w).to_vec::<f64>(),
-            expected.wrt(&w).to_vec::<f64>()
-        );
+        assert_eq!(y.sum().backward().wrt(&w).to_vec::<f64>(), expected.wrt(&w).to_vec::<f64>());
     }
 
     #[test]

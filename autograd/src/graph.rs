@@ -1,7 +1,7 @@
 //! The recorded graph and the walk back through it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, hash_map::Entry},
     fmt,
     sync::{Arc, Mutex},
 };
@@ -10,6 +10,7 @@ use tensor::{DType, Shape, Tensor};
 
 use crate::{
     Gradients, Var,
+    checkpoint::Recompute,
     op::{Item, Op, Saved},
 };
 
@@ -22,10 +23,37 @@ pub(crate) struct Node {
 
 /// The op that made a value. `inputs` are edges, not values: only what the op saved keeps memory alive.
 struct Record {
-    op: Box<dyn Op>,
+    origin: Origin,
     inputs: Vec<Option<Arc<Node>>>,
-    /// Taken by the first backward; `None` afterwards.
-    saved: Mutex<Option<Vec<(Item, Tensor)>>>,
+}
+
+/// What made a value, and what its backward needs: taken by the first backward, `None` afterwards.
+enum Origin {
+    Op { op: Box<dyn Op>, saved: Mutex<Option<Vec<(Item, Tensor)>>> },
+    Checkpoint(Mutex<Option<Recompute>>),
+}
+
+impl Origin {
+    fn name(&self) -> &'static str {
+        match self {
+            Origin::Op { op, .. } => op.name(),
+            Origin::Checkpoint(_) => "checkpoint",
+        }
+    }
+
+    /// What was kept for the backward, which is given away unless the graph shall be retained.
+    #[track_caller]
+    fn kept<T: Clone>(&self, slot: &Mutex<Option<T>>, retain: bool) -> T {
+        let mut slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+        let kept = if retain { slot.clone() } else { slot.take() };
+        kept.unwrap_or_else(|| {
+            panic!(
+                "backward: the values saved by {} were freed by an earlier backward; \
+                 use backward_retain for all but the last",
+                self.name()
+            )
+        })
+    }
 }
 
 impl Node {
@@ -39,7 +67,21 @@ impl Node {
         inputs: Vec<Option<Arc<Node>>>,
         saved: Vec<(Item, Tensor)>,
     ) -> Arc<Node> {
-        let record = Record { op, inputs, saved: Mutex::new(Some(saved)) };
+        let origin = Origin::Op { op, saved: Mutex::new(Some(saved)) };
+        Self::new(value, Record { origin, inputs })
+    }
+
+    /// A value to be computed again in the backward, from `inputs` and from leaves.
+    pub(crate) fn checkpoint(
+        value: &Tensor,
+        recompute: Recompute,
+        inputs: Vec<Option<Arc<Node>>>,
+    ) -> Arc<Node> {
+        let origin = Origin::Checkpoint(Mutex::new(Some(recompute)));
+        Self::new(value, Record { origin, inputs })
+    }
+
+    fn new(value: &Tensor, record: Record) -> Arc<Node> {
         Arc::new(Node { shape: value.shape(), dtype: value.dtype(), record: Some(record) })
     }
 
@@ -48,7 +90,7 @@ impl Node {
     }
 
     pub(crate) fn op_name(&self) -> Option<&'static str> {
-        self.record.as_ref().map(|r| r.op.name())
+        self.record.as_ref().map(|r| r.origin.name())
     }
 
     fn inputs(&self) -> &[Option<Arc<Node>>] {
@@ -79,15 +121,46 @@ impl Drop for Node {
     }
 }
 
-/// Nodes from which `root` was computed, every node after all that use it: the order of the walk back.
-fn reverse_topological_order(root: &Arc<Node>) -> Vec<Arc<Node>> {
+/// Leaves from which `root` was computed.
+pub(crate) fn leaves(root: &Arc<Node>) -> Vec<Arc<Node>> {
+    let order = reverse_topological_order(root, &HashSet::new());
+    order.into_iter().filter(|node| node.is_leaf()).collect()
+}
+
+/// Bytes of memory that the graph behind `root` keeps alive for a backward, shared memory counted once.
+pub(crate) fn saved_bytes(root: &Arc<Node>) -> usize {
+    let mut memory = HashMap::new();
+    for node in reverse_topological_order(root, &HashSet::new()) {
+        let Some(record) = &node.record else { continue };
+        let mut add = |t: &Tensor| {
+            let (address, bytes) = t.storage_extent();
+            memory.insert(address, bytes);
+        };
+        match &record.origin {
+            Origin::Op { saved, .. } => {
+                let saved = saved.lock().unwrap_or_else(|e| e.into_inner());
+                saved.iter().flatten().for_each(|(_, t)| add(t));
+            }
+            Origin::Checkpoint(slot) => {
+                let slot = slot.lock().unwrap_or_else(|e| e.into_inner());
+                slot.iter().flat_map(|r| &r.inputs).for_each(add);
+            }
+        }
+    }
+    memory.values().sum()
+}
+
+/// Nodes from which `root` was computed, every node after all that use it: the order of the walk back. It does not go
+/// beyond the nodes of `ends`.
+fn reverse_topological_order(root: &Arc<Node>, ends: &HashSet<*const Node>) -> Vec<Arc<Node>> {
     let mut order = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     // (node, next input to look at); an explicit stack, since graphs are deeper than call stacks.
     let mut stack = vec![(root.clone(), 0)];
     seen.insert(Arc::as_ptr(root));
     while let Some((node, next)) = stack.pop() {
-        match node.inputs().get(next) {
+        let inputs = if ends.contains(&Arc::as_ptr(&node)) { &[] } else { node.inputs() };
+        match inputs.get(next) {
             None => order.push(node),
             Some(input) => {
                 let input = input.clone();
@@ -116,60 +189,113 @@ pub(crate) struct BackwardMode {
 /// Walks back from `root`, whose output gradient is `dy`, and returns the gradients of all leaves.
 #[track_caller]
 pub(crate) fn backward(root: &Arc<Node>, dy: Tensor, mode: BackwardMode) -> Gradients {
-    let mut pending: HashMap<*const Node, Var> = HashMap::new();
-    pending.insert(Arc::as_ptr(root), Var::constant(dy));
-    let mut gradients = Gradients::default();
-    // Consumed from the front, so that each node and what it saved is freed as the walk passes it.
-    for node in reverse_topological_order(root) {
-        let Some(dy) = pending.remove(&Arc::as_ptr(&node)) else { continue };
-        let Some(record) = &node.record else {
-            gradients.insert(node, dy);
-            continue;
-        };
-        let saved = {
-            let mut slot = record.saved.lock().unwrap_or_else(|e| e.into_inner());
-            let kept = if mode.retain_graph { slot.clone() } else { slot.take() };
-            kept.unwrap_or_else(|| {
-                panic!(
-                    "backward: the values saved by {} were freed by an earlier backward; \
-                     use backward_retain for all but the last",
-                    record.op.name()
-                )
-            })
-        };
-        for (input, gradient) in record.inputs.iter().zip(step(&node, record, &saved, &dy, mode)) {
-            let (Some(input), Some(gradient)) = (input, gradient) else { continue };
-            let gradient = gradient.sum_to(input.shape);
-            match pending.entry(Arc::as_ptr(input)) {
-                std::collections::hash_map::Entry::Vacant(e) => {
-                    e.insert(gradient);
+    let mut walk = Walk::default();
+    walk.pending.insert(Arc::as_ptr(root), Var::constant(dy));
+    walk.back(root, mode, &HashSet::new());
+    walk.gradients
+}
+
+/// A walk back under way.
+#[derive(Default)]
+struct Walk {
+    /// Sums of the gradients that have arrived at nodes not passed yet.
+    pending: HashMap<*const Node, Var>,
+    gradients: Gradients,
+}
+
+impl Walk {
+    /// Passes every node behind `root`; the gradients of the nodes in `ends` stay pending.
+    #[track_caller]
+    fn back(&mut self, root: &Arc<Node>, mode: BackwardMode, ends: &HashSet<*const Node>) {
+        // Consumed from the front, so that each node and what it saved is freed as the walk passes it.
+        for node in reverse_topological_order(root, ends) {
+            if ends.contains(&Arc::as_ptr(&node)) {
+                continue;
+            }
+            let Some(dy) = self.pending.remove(&Arc::as_ptr(&node)) else { continue };
+            let Some(record) = &node.record else {
+                self.gradients.insert(node, dy);
+                continue;
+            };
+            match &record.origin {
+                Origin::Op { op, saved } => {
+                    let saved = record.origin.kept(saved, mode.retain_graph);
+                    let gradients = step(&node, &**op, &record.inputs, &saved, &dy, mode);
+                    for (input, gradient) in record.inputs.iter().zip(gradients) {
+                        if let (Some(input), Some(gradient)) = (input, gradient) {
+                            self.add(input, gradient.sum_to(input.shape));
+                        }
+                    }
                 }
-                std::collections::hash_map::Entry::Occupied(mut e) => {
-                    let sum = e.get() + &gradient;
-                    e.insert(sum);
+                Origin::Checkpoint(slot) => {
+                    let recompute = record.origin.kept(slot, mode.retain_graph);
+                    self.recompute(&node, &recompute, &record.inputs, dy, mode);
                 }
             }
         }
     }
-    gradients
+
+    fn add(&mut self, node: &Arc<Node>, gradient: Var) {
+        match self.pending.entry(Arc::as_ptr(node)) {
+            Entry::Vacant(e) => {
+                e.insert(gradient);
+            }
+            Entry::Occupied(mut e) => {
+                let sum = e.get() + &gradient;
+                e.insert(sum);
+            }
+        }
+    }
+
+    /// Computes a checkpoint's value again, recorded, and walks back through it to its inputs and leaves. Their
+    /// gradients are added up in the order in which a graph without the checkpoint would: same bits.
+    #[track_caller]
+    fn recompute(
+        &mut self,
+        node: &Node,
+        recompute: &Recompute,
+        inputs: &[Option<Arc<Node>>],
+        dy: Var,
+        mode: BackwardMode,
+    ) {
+        let y = recompute.run(inputs);
+        assert!(
+            y.shape() == node.shape && y.dtype() == node.dtype,
+            "checkpoint: computed again the value is {} {}, at first it was {} {}; the function must \
+             depend on its arguments only",
+            y.shape(),
+            y.dtype(),
+            node.shape,
+            node.dtype
+        );
+        // Nothing recorded: the value depends on none of the inputs after all.
+        let Some(root) = &y.node else { return };
+        let ends: HashSet<*const Node> = inputs.iter().flatten().map(Arc::as_ptr).collect();
+        self.add(root, dy);
+        // What was just recorded is used once, unless its gradients become part of a graph.
+        let mode = if mode.create_graph { mode } else { BackwardMode::default() };
+        self.back(root, mode, &ends);
+    }
 }
 
 /// The gradients of one op's inputs.
+#[track_caller]
 fn step(
     node: &Arc<Node>,
-    record: &Record,
+    op: &dyn Op,
+    inputs: &[Option<Arc<Node>>],
     values: &[(Item, Tensor)],
     dy: &Var,
     mode: BackwardMode,
 ) -> Vec<Option<Var>> {
-    let wanted: Vec<bool> = record.inputs.iter().map(Option::is_some).collect();
-    let saved = Saved { values, inputs: &record.inputs, node, create_graph: mode.create_graph };
-    let gradients = record.op.backward(&saved, dy, &wanted);
+    let wanted: Vec<bool> = inputs.iter().map(Option::is_some).collect();
+    let saved = Saved { values, inputs, node, create_graph: mode.create_graph };
+    let gradients = op.backward(&saved, dy, &wanted);
     assert!(
         gradients.len() == wanted.len()
             && gradients.iter().zip(&wanted).all(|(g, &w)| g.is_some() || !w),
         "{}: backward must return one gradient per wanted input ({} inputs, {} entries)",
-        record.op.name(),
+        op.name(),
         wanted.len(),
         gradients.len()
     );
@@ -228,7 +354,7 @@ mod tests {
         }
         let root = y.node.clone().unwrap();
         drop(y);
-        let order = reverse_topological_order(&root);
+        let order = reverse_topological_order(&root, &HashSet::new());
         drop(root);
         assert_eq!(order.len(), 11);
         let mut left = Vec::new();

@@ -13,6 +13,7 @@
 //! gradcheck(|v| &v[0] * &v[0], &[x]).unwrap();
 //! ```
 
+mod checkpoint;
 mod draw;
 pub mod gradcheck;
 mod gradients;
@@ -23,6 +24,7 @@ mod ops;
 pub mod strategies;
 mod var;
 
+pub use checkpoint::checkpoint;
 pub use gradients::Gradients;
 pub use op::{Op, Saved, Saver};
 pub use ops::{BatchStats, OPS, OpInfo, Reduction};

@@ -107,6 +107,12 @@ impl Var {
         }
     }
 
+    /// Bytes of memory that the graph of this variable keeps alive for a backward: everything that ops saved and
+    /// checkpoints were given, parameters included, memory shared by several counted once.
+    pub fn graph_bytes(&self) -> usize {
+        self.node.as_ref().map_or(0, graph::saved_bytes)
+    }
+
     /// Applies an op: the one door through which every differentiable computation goes.
     #[track_caller]
     pub fn apply(op: impl Op, inputs: &[&Var]) -> Var {

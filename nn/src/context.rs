@@ -18,11 +18,18 @@ use crate::{Forward, Module, Param, module};
 /// assert!(train.is_training() && !evaluate.is_training());
 /// ```
 pub struct Context<'a> {
+    mode: Mode,
+    observer: Option<Observer<'a>>,
+}
+
+/// What determines the values that a forward computes: with the same mode the same forward gives the same bits.
+#[derive(Clone, Debug)]
+pub(crate) struct Mode {
     training: bool,
     recording: bool,
+    replaying: bool,
     stream: Stream,
     draws: u64,
-    observer: Option<Observer<'a>>,
 }
 
 /// Address and type: a struct and its first field share an address but not a type.
@@ -99,23 +106,31 @@ pub struct Event<'a> {
 impl<'a> Context<'a> {
     /// Training: dropout drops, batch norm uses the batch's statistics, and the graph is recorded.
     pub fn train(stream: Stream) -> Self {
-        Context { training: true, recording: true, stream, draws: 0, observer: None }
+        let mode = Mode { training: true, recording: true, replaying: false, stream, draws: 0 };
+        Context { mode, observer: None }
     }
 
     /// Evaluation: dropout passes, batch norm uses its running statistics, and nothing is recorded.
     pub fn eval() -> Self {
-        Context {
-            training: false,
-            recording: false,
-            stream: Stream::new(0),
-            draws: 0,
-            observer: None,
-        }
+        let stream = Stream::new(0);
+        let mode = Mode { training: false, recording: false, replaying: false, stream, draws: 0 };
+        Context { mode, observer: None }
+    }
+
+    /// A context that repeats a forward which began in this mode: the same random numbers, recorded, nobody watching.
+    pub(crate) fn replaying(mode: &Mode) -> Self {
+        let mode = Mode { recording: true, replaying: true, ..mode.clone() };
+        Context { mode, observer: None }
+    }
+
+    /// The mode in which a forward that begins now runs.
+    pub(crate) fn mode(&self) -> &Mode {
+        &self.mode
     }
 
     /// The same with recording switched on or off (a gradient in eval mode; statistics without one).
     pub fn with_recording(mut self, recording: bool) -> Self {
-        self.recording = recording;
+        self.mode.recording = recording;
         self
     }
 
@@ -135,12 +150,26 @@ impl<'a> Context<'a> {
 
     /// Whether dropout drops and batch norm uses the batch's statistics.
     pub fn is_training(&self) -> bool {
-        self.training
+        self.mode.training
     }
 
     /// Whether parameters are recorded as leaves.
     pub fn is_recording(&self) -> bool {
-        self.recording
+        self.mode.recording
+    }
+
+    /// Whether this forward was done before and is repeated for a backward (see [`Checkpoint`](crate::layers::Checkpoint)):
+    /// what a forward changes besides computing, as running statistics, has changed already.
+    pub fn is_replaying(&self) -> bool {
+        self.mode.replaying
+    }
+
+    /// Runs `f` without recording.
+    pub(crate) fn unrecorded<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        let recording = std::mem::replace(&mut self.mode.recording, false);
+        let result = f(self);
+        self.mode.recording = recording;
+        result
     }
 
     /// The variable of a parameter: its leaf where gradients are wanted, else a constant.
@@ -150,13 +179,13 @@ impl<'a> Context<'a> {
     #[track_caller]
     pub fn var(&self, param: &Param) -> Var {
         let leaf = param.leaf();
-        if self.recording && param.requires_grad() { leaf.clone() } else { leaf.detach() }
+        if self.mode.recording && param.requires_grad() { leaf.clone() } else { leaf.detach() }
     }
 
     /// A fresh random stream for one use in this forward: the k-th call gets the k-th stream.
     pub fn next_stream(&mut self) -> Stream {
-        self.draws += 1;
-        self.stream.derive_index(self.draws)
+        self.mode.draws += 1;
+        self.mode.stream.derive_index(self.mode.draws)
     }
 
     /// Before a module's forward.
@@ -180,8 +209,8 @@ impl<'a> Context<'a> {
 impl std::fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context")
-            .field("training", &self.training)
-            .field("recording", &self.recording)
+            .field("training", &self.mode.training)
+            .field("recording", &self.mode.recording)
             .field("observed", &self.observer.is_some())
             .finish_non_exhaustive()
     }

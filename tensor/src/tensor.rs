@@ -187,6 +187,14 @@ impl Tensor {
         Arc::ptr_eq(&self.storage, &other.storage)
     }
 
+    /// Address and size in bytes of the memory this tensor keeps alive: the whole of it, however little a view shows.
+    /// Equal for views of one memory.
+    pub fn storage_extent(&self) -> (usize, usize) {
+        match &*self.storage {
+            Storage::Cpu(buffer) => (buffer.bytes().as_ptr() as usize, buffer.bytes().len()),
+        }
+    }
+
     // ---- reading ------------------------------------------------------------------------------------------
 
     /// The elements in row-major order.

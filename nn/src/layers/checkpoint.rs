@@ -78,13 +78,15 @@ impl<M: Forward> Forward for Checkpoint<M> {
         if !cx.is_recording() {
             return self.block.forward(x, cx);
         }
-        let replay = cx.replay();
+        let mode = cx.mode().clone();
         let y = cx.unrecorded(|cx| self.block.forward(&x.detach(), cx));
         let parameters = self.block.named_parameters();
         let trained = parameters.iter().filter(|(_, p)| p.requires_grad());
         let leaves: Vec<&Var> = trained.map(|(_, p)| p.leaf()).collect();
         let block = self.block.clone();
-        Var::recomputed(y.value(), &[x], &leaves, move |v| block.forward(&v[0], &mut replay.replay()))
+        Var::recomputed(y.value(), &[x], &leaves, move |v| {
+            block.forward(&v[0], &mut Context::replaying(&mode))
+        })
     }
 
     fn macs(&self, input: &tensor::Shape, output: &tensor::Shape) -> u64 {

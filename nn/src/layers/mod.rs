@@ -1,6 +1,7 @@
 //! Layers: one file a family, names and defaults as in `torch.nn`.
 
 mod activation;
+mod checkpoint;
 mod conv;
 mod dropout;
 mod linear;
@@ -11,6 +12,7 @@ mod sequential;
 mod shape;
 
 pub use activation::{ELU, GELU, ReLU, Sigmoid, Softplus, Tanh};
+pub use checkpoint::Checkpoint;
 pub use conv::{Conv2d, Conv2dOptions, Effective, Parametrization};
 pub use dropout::Dropout;
 pub use linear::Linear;

@@ -94,7 +94,9 @@ impl Forward for BatchNorm2d {
             x.shape()
         );
         let (y, stats) = x.batch_norm(weight, bias, eps);
-        self.track(&stats, count);
+        if !cx.is_replaying() {
+            self.track(&stats, count);
+        }
         y
     }
 }
