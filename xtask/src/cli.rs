@@ -5,9 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    bench::{self, BenchArgs},
     ci,
     experiments::{self, Request, ScaleName},
-    failure::Failure,
+    failure::{Failure, MOST_THREADS},
     verify::VerifyArgs,
 };
 
@@ -29,6 +30,8 @@ enum Command {
     Report(ReportArgs),
     /// Check the library against values from PyTorch and SciPy, and every gradient numerically
     Verify(VerifyArgs),
+    /// Measure the speed of the paper's workloads on this machine, alone or beside another program
+    Bench(BenchArgs),
     /// Check the rules of the repository: which crate may use which
     Ci,
 }
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::List(args) => experiments::list(&args.results),
         Command::Report(args) => experiments::report(&args.experiments, &args.results),
         Command::Verify(args) => crate::verify::run(&args).map_err(Failure::Run),
+        Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),
     };
     match outcome {
@@ -103,9 +107,6 @@ pub fn main() -> ExitCode {
         }
     }
 }
-
-/// More threads than any machine has cores: a typing error.
-const MOST_THREADS: usize = 1024;
 
 fn reproduce(args: ReproduceArgs) -> Result<(), Failure> {
     if let Some(n) = args.threads {

@@ -13,6 +13,9 @@ pub enum Failure {
     Interrupted(String),
 }
 
+/// More threads than any machine has cores: a typing error.
+pub(crate) const MOST_THREADS: usize = 1024;
+
 /// The result of a command.
 pub type Outcome<T = ()> = Result<T, Failure>;
 

@@ -3,6 +3,7 @@
 //! [`report`] is the presentation layer; it knows nothing of experiments or tensors. [`verify`] compares the workspace with
 //! the software the paper was made with.
 
+pub mod bench;
 pub mod ci;
 pub mod cli;
 pub mod experiments;

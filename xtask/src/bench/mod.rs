@@ -1,0 +1,178 @@
+//! `cargo xtask bench`: how fast the workloads of the paper are on this machine, and beside another program.
+//!
+//! Every workload runs in a fresh process of this program (so that its peak memory is its own), which the command asks for
+//! one round after the other over the protocol of [`peer`]. With `--versus` the other program speaks the same protocol, and
+//! rounds alternate: ours, other, ours, other. What a workload does is in [`workloads`]; what the machine could do at most,
+//! in [`probe`].
+
+use std::{io::BufRead as _, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+
+use crate::failure::{Failure, MOST_THREADS, Outcome, nearest, say};
+use peer::{Answer, Peer};
+use report::{Line, Report};
+use workloads::Workload;
+
+mod peer;
+mod probe;
+mod report;
+mod worker;
+mod workloads;
+
+/// What `cargo xtask bench` is asked for.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Only workloads whose name contains this; may be given several times
+    #[arg(long, value_name = "SUBSTR")]
+    filter: Vec<String>,
+    /// Show the workloads, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// One JSON object a line on standard output; everything else goes to standard error
+    #[arg(long)]
+    json: bool,
+    /// Threads to compute with (default: all cores)
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Rounds of every workload, each of at least 0.2 seconds; the median counts
+    #[arg(long, value_name = "R", default_value_t = 5)]
+    rounds: usize,
+    /// Another program to compare with, run by the shell: it reads a workload's name a line on its standard input and
+    /// answers each with one line of JSON, `{"ms": …, "cpu_ms": …, "peak_rss_mib": …}` or `{"error": …}`
+    #[arg(long, value_name = "CMD")]
+    versus: Option<String>,
+    /// Seconds to wait for one answer of a program before giving up
+    #[arg(long, value_name = "SECONDS", default_value_t = 900.0)]
+    timeout: f64,
+    /// Be such a program: answer names on standard input (to compare two builds of this one with each other)
+    #[arg(long, conflicts_with_all = ["filter", "list", "json", "versus"])]
+    serve: bool,
+    /// As --serve, in this very process and for this workload only
+    #[arg(long, hide = true, value_name = "WORKLOAD", conflicts_with_all = ["filter", "list", "json", "versus", "serve"])]
+    worker: Option<String>,
+}
+
+/// Runs the workloads and prints a line for each and a summary.
+///
+/// # Errors
+/// A usage error for impossible options; otherwise if a program ends, answers nonsense or not at all, or the other one
+/// refuses a workload.
+pub fn run(args: &BenchArgs) -> Outcome {
+    let threads = match args.threads {
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+        Some(n) if (1..=MOST_THREADS).contains(&n) => n,
+        Some(n) => {
+            return Err(Failure::Usage(format!("--threads {n}: expected 1 to {MOST_THREADS}")));
+        }
+    };
+    if args.rounds == 0 {
+        return Err(Failure::Usage("--rounds 0: expected at least 1".to_owned()));
+    }
+    let timeout = Duration::try_from_secs_f64(args.timeout)
+        .ok()
+        .filter(|t| !t.is_zero())
+        .ok_or_else(|| Failure::Usage(format!("--timeout {}: expected seconds", args.timeout)))?;
+    if let Some(name) = &args.worker {
+        let workload = workloads::all().into_iter().find(|w| &w.name == name);
+        let workload = workload.ok_or_else(|| Failure::Usage(unknown(name)))?;
+        return Ok(worker::work(workload, threads)?);
+    }
+    if args.serve {
+        return Ok(serve(threads, timeout)?);
+    }
+    let chosen = choose(&args.filter)?;
+    if args.list {
+        for workload in chosen {
+            say!("{:<24} {}", workload.name, workload.about);
+        }
+        return Ok(());
+    }
+    measure(args, &chosen, threads, timeout)
+}
+
+/// The workloads that a filter names, all if there is none.
+fn choose(filters: &[String]) -> Result<Vec<Workload>, Failure> {
+    let all = workloads::all();
+    if let Some(wrong) = filters.iter().find(|f| !all.iter().any(|w| w.name.contains(f.as_str()))) {
+        return Err(Failure::Usage(format!("--filter {}", unknown(wrong))));
+    }
+    let wanted =
+        |w: &Workload| filters.is_empty() || filters.iter().any(|f| w.name.contains(f.as_str()));
+    Ok(all.into_iter().filter(wanted).collect())
+}
+
+/// That no workload has this name (or part of one), and which there are.
+fn unknown(name: &str) -> String {
+    let all = workloads::all();
+    let names: Vec<&str> = all.iter().map(|w| w.name.as_str()).collect();
+    let hint = nearest(name, names.iter().copied());
+    let hint = hint.map(|n| format!(" (did you mean {n:?}?)")).unwrap_or_default();
+    format!("{name}: no such workload{hint}. There are {}", names.join(", "))
+}
+
+/// Answers the protocol of [`peer`] on standard input and output, each workload in a process of its own.
+fn serve(threads: usize, timeout: Duration) -> anyhow::Result<()> {
+    let known = workloads::all();
+    let mut current: Option<(String, Peer)> = None;
+    for name in std::io::stdin().lock().lines() {
+        let name = name.context("reading standard input")?.trim().to_owned();
+        if !known.iter().any(|w| w.name == name) {
+            say!("{}", serde_json::json!({ "workload": name, "error": unknown(&name) }));
+            continue;
+        }
+        let peer = match &mut current {
+            Some((running, peer)) if *running == name => peer,
+            slot => {
+                // The old one ends before the next begins: never two at work.
+                *slot = None;
+                let peer = Peer::ours(&name, threads, timeout)?;
+                &mut slot.insert((name.clone(), peer)).1
+            }
+        };
+        match peer.ask(&name)? {
+            Answer::Reading(reading) => say!("{}", serde_json::to_string(&reading)?),
+            Answer::Refused(why) => {
+                say!("{}", serde_json::json!({ "workload": name, "error": why }));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn measure(args: &BenchArgs, workloads: &[Workload], threads: usize, timeout: Duration) -> Outcome {
+    let mut other = match &args.versus {
+        Some(command) => Some(Peer::shell(command, timeout)?),
+        None => None,
+    };
+    let mut report = Report::new(args.json, threads, probe::probe(threads), other.is_some());
+    let mut refusals = Vec::new();
+    for workload in workloads {
+        let mut ours = Peer::ours(&workload.name, threads, timeout)?;
+        let (mut our_rounds, mut other_rounds) = (Vec::new(), Vec::new());
+        let mut refused = false;
+        for _ in 0..args.rounds {
+            match ours.ask(&workload.name)? {
+                Answer::Reading(reading) => our_rounds.push(reading),
+                Answer::Refused(why) => return Err(anyhow!("{}: {why}", workload.name).into()),
+            }
+            if let Some(other) = other.as_mut().filter(|_| !refused) {
+                match other.ask(&workload.name)? {
+                    Answer::Reading(reading) => other_rounds.push(reading),
+                    Answer::Refused(why) => {
+                        refused = true;
+                        refusals.push(format!("{}: {why}", workload.name));
+                    }
+                }
+            }
+        }
+        report.line(Line::new(&workload.name, threads, &our_rounds, &other_rounds, report.peak()));
+    }
+    report.summary();
+    if refusals.is_empty() {
+        Ok(())
+    } else {
+        Err(anyhow!("the program of --versus refused {}", refusals.join("; ")).into())
+    }
+}

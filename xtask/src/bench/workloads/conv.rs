@@ -1,0 +1,189 @@
+//! Convolutions: output, input gradient and weight gradient of one layer, on channels-last memory.
+
+use std::hint::black_box;
+
+use tensor::{Conv2dOptions, DType, Device, Stream, Tensor};
+
+use super::{Prepared, Workload};
+
+/// One layer on square images with a square kernel.
+#[derive(Clone, Copy)]
+struct Conv {
+    name: &'static str,
+    batch: usize,
+    channels: [usize; 2],
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    groups: usize,
+    /// Whether the input gradient is computed; the first layer of a net has none.
+    input_grad: bool,
+    /// The exponent of the mask the weight was multiplied with, if any.
+    p: Option<f64>,
+}
+
+/// A layer that keeps the image's size, batch 32.
+const fn same(name: &'static str, kernel: usize, channels: usize, size: usize) -> Conv {
+    Conv {
+        name,
+        batch: 32,
+        channels: [channels; 2],
+        size,
+        kernel,
+        stride: 1,
+        padding: kernel / 2,
+        groups: 1,
+        input_grad: true,
+        p: None,
+    }
+}
+
+const fn masked(name: &'static str, channels: usize, size: usize, p: f64) -> Conv {
+    Conv { p: Some(p), ..same(name, 7, channels, size) }
+}
+
+/// AlexNet's first layer, plain (11x11) or enlarged (23x23).
+const fn stem(name: &'static str, kernel: usize, padding: usize, input_grad: bool) -> Conv {
+    Conv { channels: [3, 64], stride: 4, padding, input_grad, ..same(name, kernel, 64, 224) }
+}
+
+const fn depthwise(
+    name: &'static str,
+    batch: usize,
+    kernel: usize,
+    channels: usize,
+    size: usize,
+) -> Conv {
+    Conv { batch, groups: channels, ..same(name, kernel, channels, size) }
+}
+
+const CONVS: &[Conv] = &[
+    same("conv3x3_64_32", 3, 64, 32),
+    same("conv3x3_128_16", 3, 128, 16),
+    same("conv3x3_256_8", 3, 256, 8),
+    same("conv3x3_512_4", 3, 512, 4),
+    masked("conv7x7_64_32_p2", 64, 32, 2.0),
+    masked("conv7x7_64_32_p16", 64, 32, 16.0),
+    masked("conv7x7_128_16_p2", 128, 16, 2.0),
+    masked("conv7x7_256_8_p2", 256, 8, 2.0),
+    masked("conv7x7_512_4_p2", 512, 4, 2.0),
+    stem("conv11x11s4_224", 11, 2, true),
+    stem("conv11x11s4_224_no_dx", 11, 2, false),
+    stem("conv23x23s4_224", 23, 8, true),
+    stem("conv23x23s4_224_no_dx", 23, 8, false),
+    depthwise("dw7_96_56", 32, 7, 96, 56),
+    depthwise("dw7_384_14", 32, 7, 384, 14),
+    depthwise("dw15_96_56", 32, 15, 96, 56),
+    depthwise("dw15_384_14", 32, 15, 384, 14),
+    depthwise("dw31_64_56", 16, 31, 64, 56),
+    depthwise("dw27_256_14", 16, 27, 256, 14),
+];
+
+pub(super) fn all() -> Vec<Workload> {
+    CONVS.iter().map(|&c| Workload::new(c.name, c.about(), move || c.prepare())).collect()
+}
+
+/// Which part of a masked kernel is computed: the mask's, to see how much of it is zero, and nothing for a plain one.
+struct Window<'a> {
+    mask: Option<&'a Tensor>,
+    weight: &'a Tensor,
+}
+
+impl Window<'_> {
+    /// The weight without its border of taps that are zero in every channel, and the width of that border.
+    fn crop(&self) -> (Tensor, usize) {
+        match self.mask.map(Tensor::zero_border) {
+            None | Some([0, 0]) => (self.weight.clone(), 0),
+            // Kernels here are square, and so are their masks.
+            Some([border, _]) => {
+                let inner = self.weight.dims()[2] - 2 * border;
+                (self.weight.narrow(2, border, inner).narrow(3, border, inner), border)
+            }
+        }
+    }
+}
+
+impl Conv {
+    fn about(&self) -> String {
+        let Conv { batch, channels: [i, o], size, kernel: k, stride, .. } = *self;
+        let kind = if self.groups > 1 { "depthwise convolution" } else { "convolution" };
+        let stride = if stride > 1 { format!(", stride {stride}") } else { String::new() };
+        let mask = self.p.map(|p| format!(", masked with p = {p}")).unwrap_or_default();
+        let passes = if self.input_grad { "three passes" } else { "without input gradient" };
+        format!(
+            "{kind} {k}x{k}{stride}{mask}, {i} to {o} channels at {size}x{size}, batch {batch}: {passes}"
+        )
+    }
+
+    fn prepare(self) -> Prepared {
+        let Conv { batch, channels: [c_in, c_out], size, kernel, stride, padding, groups, .. } =
+            self;
+        let stream = &mut Stream::new(0);
+        let mut random = |shape: [usize; 4]| Tensor::randn(shape, DType::F32, Device::Cpu, stream);
+        let mut weight = random([c_out, c_in / groups, kernel, kernel]).mul_scalar(0.02);
+        let mask = self.p.map(|p| mask(c_out, kernel, p));
+        if let Some(mask) = &mask {
+            weight = weight.masked_weight(mask, [0, 0]);
+        }
+        let options =
+            Conv2dOptions { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups };
+        let x = random([batch, c_in, size, size]).channels_last();
+        let out = (size + 2 * padding - kernel) / stride + 1;
+        let dy = random([batch, c_out, out, out]).channels_last();
+        let step = move || {
+            let window = Window { mask: mask.as_ref(), weight: &weight };
+            let (w, border) = window.crop();
+            let options = Conv2dOptions { padding: [padding - border; 2], ..options };
+            black_box(x.conv2d(&w, None, &options));
+            if self.input_grad {
+                black_box(dy.conv2d_input_grad(&w, x.shape(), &options));
+            }
+            let dw = x.conv2d_weight_grad(&dy, w.shape(), &options);
+            // The mask makes the gradient of the taps left out zero.
+            black_box(if border > 0 { dw.pad2d([border as isize; 4]) } else { dw });
+        };
+        let macs = batch * c_out * out * out * (c_in / groups) * kernel * kernel;
+        let passes = if self.input_grad { 3 } else { 2 };
+        Prepared { step: Box::new(step), flop: Some((2 * macs * passes) as f64), bytes: None }
+    }
+}
+
+/// The mask as a converted layer starts with it: its radius is that of the kernel before it was enlarged (section 1.2).
+fn mask(channels: usize, kernel: usize, p: f64) -> Tensor {
+    let config = lpconv::MaskConfig::trained(p);
+    let mut mask = lpconv::LpMask::new(channels, [kernel / 2; 2], &config);
+    nn::ModuleExt::initialize(&mut mask, 0, DType::F32, Device::Cpu);
+    mask.mask([kernel; 2], &nn::Context::eval()).value().clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_of_p_16_leaves_the_old_kernel() {
+        let (mask, weight) =
+            (mask(2, 7, 16.0), Tensor::ones([2, 3, 7, 7], DType::F32, Device::Cpu));
+        let weight = weight.masked_weight(&mask, [0, 0]);
+        let (inner, border) = Window { mask: Some(&mask), weight: &weight }.crop();
+        // Two pixels from the middle it would be exp(-100), below all normal numbers of f32.
+        assert_eq!((inner.dims(), border), (&[2, 3, 3, 3][..], 2));
+        let taps =
+            |t: &Tensor| t.to_f64_vec().into_iter().filter(|&v| v != 0.0).collect::<Vec<_>>();
+        assert_eq!(taps(&inner), taps(&weight));
+    }
+
+    #[test]
+    fn every_convolution_says_what_it_is() {
+        let about = |name| CONVS.iter().find(|c| c.name == name).unwrap().about();
+        assert_eq!(
+            about("conv11x11s4_224_no_dx"),
+            "convolution 11x11, stride 4, 3 to 64 channels at 224x224, batch 32: without input gradient"
+        );
+        assert_eq!(
+            about("dw31_64_56"),
+            "depthwise convolution 31x31, 64 to 64 channels at 56x56, batch 16: three passes"
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! What is measured: one value for every workload, in one list.
+//!
+//! Operations are counted as two for every multiply-add of the dense nominal computation: of a convolution also the taps
+//! that fall on padding or on zeros of a mask, although leaving those out is half the art. So a rate can exceed the peak,
+//! and equals of two programs stay equals.
+
+mod conv;
+mod gemm;
+mod small;
+mod train;
+
+/// Something to measure.
+pub(super) struct Workload {
+    /// As on the command line and in results.
+    pub(super) name: String,
+    /// What it does, in a few words.
+    pub(super) about: String,
+    /// Makes inputs and models.
+    pub(super) prepare: Box<dyn Fn() -> Prepared>,
+}
+
+/// A workload that is ready to run.
+pub(super) struct Prepared {
+    /// One repetition.
+    pub(super) step: Box<dyn FnMut()>,
+    /// Floating-point operations of a repetition, where counting them makes sense.
+    pub(super) flop: Option<f64>,
+    /// Bytes that a repetition must read and write at least, where memory is the limit.
+    pub(super) bytes: Option<f64>,
+}
+
+impl Workload {
+    fn new(
+        name: impl Into<String>,
+        about: impl Into<String>,
+        prepare: impl Fn() -> Prepared + 'static,
+    ) -> Workload {
+        Workload { name: name.into(), about: about.into(), prepare: Box::new(prepare) }
+    }
+}
+
+/// All workloads: products, convolutions, depthwise convolutions, training steps, optimizer, overhead.
+pub(super) fn all() -> Vec<Workload> {
+    [gemm::all(), conv::all(), train::all(), small::all()].into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let names: Vec<String> = all().into_iter().map(|w| w.name).collect();
+        for (i, name) in names.iter().enumerate() {
+            assert!(!names[..i].contains(name), "{name}");
+        }
+    }
+}
