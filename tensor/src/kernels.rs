@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use crate::{AdamStep, Conv2dOptions, DType, Pool2d, SgdStep, Shape, Tensor, layout::Layout};
+use crate::{
+    AdamStep, Conv2dOptions, DType, Pool2d, Sampling, SgdStep, Shape, Taps, Tensor, layout::Layout,
+};
 
 /// Functions of one element, with their constants.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -272,6 +274,17 @@ pub(crate) trait Kernels: Send + Sync {
         size: [usize; 2],
     ) -> Tensor;
 
+    /// Samples of shape `output` at the places of the contiguous `grid`.
+    fn grid_sample(&self, x: &Tensor, grid: &Tensor, sampling: &Sampling, output: Shape) -> Tensor;
+    /// Samples added into zeros of shape `image` where they were taken.
+    fn grid_sample_transpose(
+        &self,
+        dy: &Tensor,
+        grid: &Tensor,
+        sampling: &Sampling,
+        image: Shape,
+    ) -> Tensor;
+
     /// Cross-correlation with contiguous `weight` (and `bias`); `output` is its shape.
     fn conv2d(
         &self,
@@ -297,6 +310,9 @@ pub(crate) trait Kernels: Send + Sync {
         options: &Conv2dOptions,
         weight: Shape,
     ) -> Tensor;
+
+    /// `axis` of `x`, which has any strides, times a banded matrix.
+    fn resample(&self, x: &Tensor, axis: usize, taps: &Taps) -> Tensor;
 
     // ---- matrices of any strides ------------------------------------------------------------------------------
 

@@ -30,7 +30,10 @@ pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::Error;
 pub use kernels::{BatchNormGrad, LayerNormGrad};
-pub use ops::{AdamStep, Conv2dOptions, Pool2d, SgdStep, Targets, sum_of_squares};
+pub use ops::{
+    AdamStep, Conv2dOptions, GridSample, Interpolate, InterpolateMode, Pool2d, SampleMode,
+    SamplePadding, Sampling, SgdStep, Taps, Targets, sum_of_squares,
+};
 pub use random::Stream;
 pub use shape::{MAX_RANK, Shape};
 pub use tensor::Tensor;

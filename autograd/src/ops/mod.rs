@@ -17,6 +17,7 @@ mod pool;
 mod power;
 mod reduce;
 mod response_norm;
+mod sample;
 mod shape;
 mod softmax;
 mod unary;
@@ -53,6 +54,7 @@ pub const OPS: &[&[OpInfo]] = &[
     conv::INFO,
     pad::INFO,
     pool::INFO,
+    sample::INFO,
     norm::INFO,
     response_norm::INFO,
     softmax::INFO,

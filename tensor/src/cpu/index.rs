@@ -57,17 +57,17 @@ pub(super) fn where_(condition: &Tensor, a: &Tensor, b: &Tensor, shape: Shape) -
 }
 
 /// A dense tensor as `[outer, axis, inner]` in memory.
-struct Blocks {
-    layout: Layout,
+pub(super) struct Blocks {
+    pub(super) layout: Layout,
     /// Axes from outermost to innermost in memory.
     order: Vec<usize>,
     len: usize,
-    inner: usize,
+    pub(super) inner: usize,
 }
 
 impl Blocks {
     /// The memory order of `x` if it is dense, else row-major, for the shape of `x` with `axis` of length `len`.
-    fn like(x: &Tensor, axis: usize, len: usize) -> Self {
+    pub(super) fn like(x: &Tensor, axis: usize, len: usize) -> Self {
         let (mut order, rank) = ((0..x.rank()).collect::<Vec<_>>(), x.rank());
         if x.layout.is_dense() && !x.is_contiguous() {
             order.copy_from_slice(&x.layout.memory_order().0[..rank]);
@@ -77,7 +77,7 @@ impl Blocks {
     }
 
     /// The elements of `x` in this memory order, with `axis` of its own length.
-    fn source(&self, x: &Tensor) -> Tensor {
+    pub(super) fn source(&self, x: &Tensor) -> Tensor {
         let layout = Layout::dense(x.shape(), &self.order);
         if x.layout.is_dense() && x.layout.same_order(&layout) {
             return x.clone();
@@ -86,7 +86,7 @@ impl Blocks {
     }
 
     /// Elements of one outer index.
-    fn block(&self) -> usize {
+    pub(super) fn block(&self) -> usize {
         self.len * self.inner
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod conv;
 mod elementwise;
 mod float;
 pub(crate) mod gemm;
+mod grid_sample;
 mod index;
 mod lanes;
 mod layer_norm;
@@ -21,6 +22,7 @@ mod pool;
 mod product;
 pub(crate) mod recycle;
 mod reduce;
+mod resample;
 mod scratch;
 mod simd;
 mod softmax;
@@ -30,7 +32,7 @@ mod wide;
 use std::ops::Range;
 
 use crate::{
-    AdamStep, Conv2dOptions, DType, Pool2d, SgdStep, Shape, Tensor,
+    AdamStep, Conv2dOptions, DType, Pool2d, Sampling, SgdStep, Shape, Taps, Tensor,
     kernels::{
         ArgOp, BatchNormGrad, BinaryOp, Classes, CompareOp, Kernels, LayerNormGrad, LpWindow,
         MaskGradient, ReduceOp, UnaryOp,
@@ -106,6 +108,21 @@ impl Kernels for Cpu {
         size: [usize; 2],
     ) -> Tensor {
         pool::avg_pool2d_grad(dy, windows, divisor, size)
+    }
+    fn grid_sample(&self, x: &Tensor, grid: &Tensor, sampling: &Sampling, output: Shape) -> Tensor {
+        grid_sample::grid_sample(x, grid, sampling, output)
+    }
+    fn grid_sample_transpose(
+        &self,
+        dy: &Tensor,
+        grid: &Tensor,
+        sampling: &Sampling,
+        image: Shape,
+    ) -> Tensor {
+        grid_sample::grid_sample_transpose(dy, grid, sampling, image)
+    }
+    fn resample(&self, x: &Tensor, axis: usize, taps: &Taps) -> Tensor {
+        resample::resample(x, axis, taps)
     }
     fn conv2d(
         &self,

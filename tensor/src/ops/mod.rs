@@ -3,6 +3,7 @@
 mod conv;
 mod dropout;
 mod elementwise;
+mod grid_sample;
 mod index;
 mod lp_mask;
 mod matmul;
@@ -11,11 +12,14 @@ mod optim;
 mod pad;
 mod pool;
 mod reduce;
+mod resample;
 mod softmax;
 
 pub use conv::Conv2dOptions;
+pub use grid_sample::{GridSample, SampleMode, SamplePadding, Sampling};
 pub use optim::{AdamStep, SgdStep, sum_of_squares};
 pub use pool::Pool2d;
+pub use resample::{Interpolate, InterpolateMode, Taps};
 pub use softmax::Targets;
 
 use crate::{Shape, Tensor, layout::Layout};

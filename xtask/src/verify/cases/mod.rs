@@ -6,6 +6,7 @@ mod layers;
 mod lpconv;
 mod models;
 mod optim;
+mod sample;
 mod stats;
 
 use std::{cell::RefCell, collections::BTreeSet};
@@ -35,6 +36,7 @@ const RUNNERS: &[&[Runner]] = &[
     elementwise::RUNNERS,
     arrays::RUNNERS,
     layers::RUNNERS,
+    sample::RUNNERS,
     lpconv::RUNNERS,
     models::RUNNERS,
     optim::RUNNERS,

@@ -1,0 +1,94 @@
+"""Writes `more.safetensors`: inputs, outputs and gradients of ops that `xtask/goldens` has no or few cases of.
+
+    python generate_more.py more.safetensors
+
+Needs torch. Format as of the other files here: tensors `<case>/<role>`, the list of cases in the
+metadata. All in f64.
+"""
+
+import itertools
+import json
+import struct
+import sys
+
+import torch
+import torch.nn.functional as F
+
+torch.manual_seed(7)
+tensors, cases = {}, []
+
+
+def normal(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def case(name, op, run, inputs, attrs=None, constants=()):
+    """`run(**inputs)` gives y; floats that are not `constants` get gradients of `sum(up * y)`."""
+    leaves = {}
+    for key, value in inputs.items():
+        tensors[f"{name}/in.{key}"] = value.detach().clone().contiguous()
+        leaf = value.detach().clone()
+        if leaf.is_floating_point() and key not in constants:
+            leaf.requires_grad_()
+        leaves[key] = leaf
+    y = run(**leaves)
+    tensors[f"{name}/out.y"] = y.detach().clone().contiguous()
+    if y.requires_grad:
+        up = normal(*y.shape)
+        tensors[f"{name}/up.y"] = up
+        y.backward(up)
+        for key, leaf in leaves.items():
+            if leaf.requires_grad:
+                tensors[f"{name}/grad.{key}"] = leaf.grad.clone().contiguous()
+    cases.append({"name": name, "op": op, "attrs": attrs or {}})
+
+
+def sampling():
+    for mode, padding, corners in itertools.product(
+        ["bilinear", "nearest", "bicubic"], ["zeros", "border", "reflection"], [False, True]
+    ):
+        case(
+            f"grid_sample/{mode}_{padding}{'_corners' if corners else ''}",
+            "grid_sample",
+            lambda x, grid: F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=corners),
+            {"x": normal(2, 2, 4, 5), "grid": normal(2, 3, 4, 2)},
+            {"mode": mode, "padding": padding, "align_corners": corners},
+        )
+    sizes = [("nearest-exact", False, False), ("bilinear", True, True), ("bicubic", True, True)]
+    for mode, corners, antialias in sizes:
+        extra = {"align_corners": True} if corners else {}
+        for size in [(3, 11), (8, 2)]:
+            case(
+                f"interpolate/{mode}_{size[0]}x{size[1]}",
+                "interpolate",
+                lambda x: F.interpolate(x, size, mode=mode, antialias=antialias, **extra),
+                {"x": normal(2, 3, 5, 6)},
+                {"mode": mode, "size": size, "align_corners": corners, "antialias": antialias},
+            )
+    for mode, factors in [("nearest", (2.0, 1.5)), ("bilinear", (1.7, 0.6)), ("bicubic", (0.55, 2.3))]:
+        case(
+            f"interpolate/{mode}_by_factors",
+            "interpolate",
+            lambda x: F.interpolate(x, scale_factor=factors, mode=mode),
+            {"x": normal(2, 3, 5, 6)},
+            {"mode": mode, "factors": factors, "align_corners": False, "antialias": False},
+        )
+
+
+def save(path, metadata):
+    names = {torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
+    head, data = {"__metadata__": metadata}, b""
+    for key, t in tensors.items():
+        raw = t.contiguous().numpy().tobytes()
+        offsets = [len(data), len(data) + len(raw)]
+        head[key] = {"dtype": names[t.dtype], "shape": list(t.shape), "data_offsets": offsets}
+        data += raw
+    head = json.dumps(head).encode()
+    head += b" " * (-len(head) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(head)) + head + data)
+
+
+sampling()
+metadata = {"cases": json.dumps(cases), "made_with": f"torch {torch.__version__}"}
+save(sys.argv[1], metadata)

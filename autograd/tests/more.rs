@@ -1,0 +1,72 @@
+//! Ops of which the repository's large set of goldens has no or few cases, against PyTorch: outputs and gradients, in f64
+//! and f32, from row-major and reversed memory.
+
+mod golden;
+
+use std::collections::BTreeMap;
+
+use autograd::Var;
+use golden::{Golden, check_all};
+use serde::de::DeserializeOwned;
+use tensor::{GridSample, Interpolate, InterpolateMode, SampleMode, SamplePadding, Tensor};
+
+/// Written by `goldens/generate_more.py`.
+const GOLDENS: &[u8] = include_bytes!("goldens/more.safetensors");
+
+/// Attribute `key`.
+fn attr<T: DeserializeOwned>(golden: &Golden, key: &str) -> T {
+    serde_json::from_value(golden.attrs[key].clone())
+        .unwrap_or_else(|e| panic!("{}: attribute {key}: {e}", golden.name))
+}
+
+fn has(golden: &Golden, key: &str) -> bool {
+    golden.attrs.get(key).is_some()
+}
+
+/// What the op makes of the inputs.
+fn run(golden: &Golden, v: &BTreeMap<&str, Var>) -> Vec<(&'static str, Var)> {
+    let x = || &v["x"];
+    let y = match golden.op.as_str() {
+        "grid_sample" => x().grid_sample(&v["grid"], &sampling(golden)),
+        "interpolate" if has(golden, "factors") => {
+            x().interpolate_by(attr(golden, "factors"), &interpolation(golden))
+        }
+        "interpolate" => x().interpolate(attr(golden, "size"), &interpolation(golden)),
+        other => panic!("{}: no test for op {other}", golden.name),
+    };
+    vec![("y", y)]
+}
+
+fn sampling(golden: &Golden) -> GridSample {
+    let mode = match attr::<String>(golden, "mode").as_str() {
+        "bilinear" => SampleMode::Bilinear,
+        "nearest" => SampleMode::Nearest,
+        _ => SampleMode::Bicubic,
+    };
+    let padding = match attr::<String>(golden, "padding").as_str() {
+        "zeros" => SamplePadding::Zeros,
+        "border" => SamplePadding::Border,
+        _ => SamplePadding::Reflection,
+    };
+    GridSample { mode, padding, align_corners: attr(golden, "align_corners") }
+}
+
+fn interpolation(golden: &Golden) -> Interpolate {
+    let mode = match attr::<String>(golden, "mode").as_str() {
+        "nearest" => InterpolateMode::Nearest,
+        "nearest-exact" => InterpolateMode::NearestExact,
+        "bilinear" => InterpolateMode::Bilinear,
+        _ => InterpolateMode::Bicubic,
+    };
+    let (align_corners, antialias) = (attr(golden, "align_corners"), attr(golden, "antialias"));
+    Interpolate { mode, align_corners, antialias }
+}
+
+#[test]
+fn ops_are_pytorchs() {
+    let reversed = |t: &Tensor| {
+        let axes: Vec<usize> = (0..t.rank()).rev().collect();
+        t.permute(&axes).contiguous().permute(&axes)
+    };
+    check_all(GOLDENS, &[("row major", Tensor::clone), ("reversed", reversed)], run);
+}
