@@ -12,6 +12,7 @@ use crate::{
     Gradients, Var,
     checkpoint::Recompute,
     op::{Item, Op, Saved},
+    trace,
 };
 
 /// Where a value came from: a leaf, or an op and its inputs.
@@ -25,6 +26,8 @@ pub(crate) struct Node {
 struct Record {
     origin: Origin,
     inputs: Vec<Option<Arc<Node>>>,
+    /// The module that ran the op, if somebody watches.
+    scope: Option<Arc<str>>,
 }
 
 /// What made a value, and what its backward needs: taken by the first backward, `None` afterwards.
@@ -68,7 +71,7 @@ impl Node {
         saved: Vec<(Item, Tensor)>,
     ) -> Arc<Node> {
         let origin = Origin::Op { op, saved: Mutex::new(Some(saved)) };
-        Self::new(value, Record { origin, inputs })
+        Self::new(value, origin, inputs)
     }
 
     /// A value to be computed again in the backward, from `inputs` and from leaves.
@@ -78,10 +81,11 @@ impl Node {
         inputs: Vec<Option<Arc<Node>>>,
     ) -> Arc<Node> {
         let origin = Origin::Checkpoint(Mutex::new(Some(recompute)));
-        Self::new(value, Record { origin, inputs })
+        Self::new(value, origin, inputs)
     }
 
-    fn new(value: &Tensor, record: Record) -> Arc<Node> {
+    fn new(value: &Tensor, origin: Origin, inputs: Vec<Option<Arc<Node>>>) -> Arc<Node> {
+        let record = Record { origin, inputs, scope: trace::scope() };
         Arc::new(Node { shape: value.shape(), dtype: value.dtype(), record: Some(record) })
     }
 
@@ -220,7 +224,12 @@ impl Walk {
             match &record.origin {
                 Origin::Op { op, saved } => {
                     let saved = record.origin.kept(saved, mode.retain_graph);
+                    let begin = trace::begin();
                     let gradients = step(&node, &**op, &record.inputs, &saved, &dy, mode);
+                    if let Some(begin) = begin {
+                        let scope = record.scope.as_deref();
+                        trace::backward(op.name(), scope, &dy, &gradients, begin);
+                    }
                     for (input, gradient) in record.inputs.iter().zip(gradients) {
                         if let (Some(input), Some(gradient)) = (input, gradient) {
                             self.add(input, gradient.sum_to(input.shape));

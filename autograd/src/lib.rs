@@ -20,8 +20,10 @@ mod gradients;
 mod graph;
 mod op;
 mod ops;
+pub mod profile;
 #[cfg(any(test, feature = "proptest"))]
 pub mod strategies;
+pub mod trace;
 mod var;
 
 pub use checkpoint::checkpoint;

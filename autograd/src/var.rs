@@ -8,6 +8,7 @@ use crate::{
     Gradients,
     graph::{self, BackwardMode, Node},
     op::{Item, Op, Saver},
+    trace,
 };
 
 /// A tensor that may take part in differentiation. Cheap to clone.
@@ -126,7 +127,11 @@ impl Var {
         let mut saver = Saver::new(recording);
         // Most ops have one to three inputs; a Vec of references is the only allocation of an unrecorded op.
         let values: Vec<&Tensor> = inputs.iter().map(|v| &v.value).collect();
+        let begin = trace::begin();
         let y = op.forward(&values, &mut saver);
+        if let Some(begin) = begin {
+            trace::forward(&op, &values, &y, begin);
+        }
         if !recording {
             return (Var::constant(y), saver.side);
         }

@@ -2,7 +2,7 @@
 
 use std::{any::TypeId, collections::HashMap};
 
-use autograd::Var;
+use autograd::{Var, trace};
 use tensor::Stream;
 
 use crate::{Forward, Module, Param, module};
@@ -19,7 +19,7 @@ use crate::{Forward, Module, Param, module};
 /// ```
 pub struct Context<'a> {
     mode: Mode,
-    observer: Option<Observer<'a>>,
+    observers: Vec<Observer<'a>>,
 }
 
 /// What determines the values that a forward computes: with the same mode the same forward gives the same bits.
@@ -107,20 +107,20 @@ impl<'a> Context<'a> {
     /// Training: dropout drops, batch norm uses the batch's statistics, and the graph is recorded.
     pub fn train(stream: Stream) -> Self {
         let mode = Mode { training: true, recording: true, replaying: false, stream, draws: 0 };
-        Context { mode, observer: None }
+        Context { mode, observers: Vec::new() }
     }
 
     /// Evaluation: dropout passes, batch norm uses its running statistics, and nothing is recorded.
     pub fn eval() -> Self {
         let stream = Stream::new(0);
         let mode = Mode { training: false, recording: false, replaying: false, stream, draws: 0 };
-        Context { mode, observer: None }
+        Context { mode, observers: Vec::new() }
     }
 
     /// A context that repeats a forward which began in this mode: the same random numbers, recorded, nobody watching.
     pub(crate) fn replaying(mode: &Mode) -> Self {
         let mode = Mode { recording: true, replaying: true, ..mode.clone() };
-        Context { mode, observer: None }
+        Context { mode, observers: Vec::new() }
     }
 
     /// The mode in which a forward that begins now runs.
@@ -138,14 +138,20 @@ impl<'a> Context<'a> {
     ///
     /// Modules are known by their address: `model` must not move before the forward. Types without size have none of
     /// their own; they are told apart by their caller and the order of calls, which is wrong only if a module calls
-    /// several of one such type in another order than that of definition.
+    /// several of one such type in another order than that of definition. There may be several observers.
     pub fn with_observer(mut self, model: &dyn Module, notify: impl FnMut(Event<'_>) + 'a) -> Self {
         let mut paths: HashMap<Key, Vec<String>> = HashMap::new();
         module::for_each_module(model, &mut |path, m| {
             paths.entry(module::identity(m)).or_default().push(path.to_owned());
         });
-        self.observer = Some(Observer { paths, running: Vec::new(), notify: Box::new(notify) });
+        let observer = Observer { paths, running: Vec::new(), notify: Box::new(notify) };
+        self.observers.push(observer);
         self
+    }
+
+    /// The same; what watches ops ([`autograd::trace`]) then hears the modules' paths instead of their types.
+    pub fn with_names(self, model: &dyn Module) -> Self {
+        self.with_observer(model, |_| {})
     }
 
     /// Whether dropout drops and batch norm uses the batch's statistics.
@@ -190,15 +196,23 @@ impl<'a> Context<'a> {
 
     /// Before a module's forward.
     pub(crate) fn enter<M: Forward + ?Sized>(&mut self, module: &M) {
-        if let Some(observer) = &mut self.observer {
+        for observer in &mut self.observers {
             observer.enter(key(module));
+        }
+        if trace::is_on() {
+            let path = self.observers.first().and_then(|o| o.running.last()?.path.as_deref());
+            // The model itself has an empty path.
+            trace::enter(path.filter(|p| !p.is_empty()).unwrap_or(module.type_name()));
         }
     }
 
-    /// After a module's forward: tells the observer, if any.
+    /// After a module's forward: tells the observers, if any.
     pub(crate) fn leave<M: Forward + ?Sized>(&mut self, module: &M, input: &Var, output: &Var) {
-        let Some(observer) = &mut self.observer else { return };
-        if let Some(path) = observer.running.pop().and_then(|frame| frame.path) {
+        if trace::is_on() {
+            trace::leave();
+        }
+        for observer in &mut self.observers {
+            let Some(path) = observer.running.pop().and_then(|frame| frame.path) else { continue };
             let macs = module.macs(&input.shape(), &output.shape());
             let type_name = module.type_name();
             (observer.notify)(Event { path: &path, type_name, input, output, macs });
@@ -211,7 +225,7 @@ impl std::fmt::Debug for Context<'_> {
         f.debug_struct("Context")
             .field("training", &self.mode.training)
             .field("recording", &self.mode.recording)
-            .field("observed", &self.observer.is_some())
+            .field("observers", &self.observers.len())
             .finish_non_exhaustive()
     }
 }

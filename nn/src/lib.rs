@@ -33,6 +33,7 @@
 // The derive macro writes `::nn::…`; inside this crate that has to mean this crate.
 extern crate self as nn;
 
+mod activations;
 pub mod checkpoint;
 mod context;
 pub mod data;
@@ -48,6 +49,7 @@ pub mod schedule;
 pub mod summary;
 pub mod train;
 
+pub use activations::activations;
 pub use checkpoint::{load_model, save_model};
 pub use context::{Context, Event};
 pub use ema::Ema;

@@ -14,7 +14,7 @@ fn block() -> Sequential {
     Sequential::new()
         .with(Conv2d::with_options(4, 4, [3, 3], options))
         .with(BatchNorm2d::new(4))
-        .with(ReLU::default())
+        .with(ReLU)
         .with(Dropout::new(0.25))
 }
 

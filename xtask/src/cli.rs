@@ -9,6 +9,7 @@ use crate::{
     ci,
     experiments::{self, Request, ScaleName},
     failure::{Failure, MOST_THREADS},
+    profile::{nan_traced, profiled},
     verify::VerifyArgs,
 };
 
@@ -64,6 +65,12 @@ struct ReproduceArgs {
     /// Save a training run at least every so many seconds: what a kill costs at most
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     save_every: f64,
+    /// Write what every op costs to FILE (a Chrome trace, for ui.perfetto.dev) and print a table
+    #[arg(long, value_name = "FILE", conflicts_with = "trace_nan")]
+    profile: Option<PathBuf>,
+    /// Name the first op and layer, forward or backward, that makes a NaN or an infinity (slower)
+    #[arg(long)]
+    trace_nan: bool,
     /// No progress on the terminal
     #[arg(long, short)]
     quiet: bool,
@@ -133,5 +140,10 @@ fn reproduce(args: ReproduceArgs) -> Result<(), Failure> {
         results: args.results,
         named: !args.experiments.is_empty(),
     };
-    experiments::reproduce(&args.experiments, &request)
+    let run = || experiments::reproduce(&args.experiments, &request);
+    match &args.profile {
+        Some(file) => profiled(file, run)?,
+        None if args.trace_nan => nan_traced(run),
+        None => run(),
+    }
 }

@@ -8,6 +8,7 @@ pub mod ci;
 pub mod cli;
 pub mod experiments;
 pub mod failure;
+pub mod profile;
 pub mod report;
 pub mod results;
 pub mod settings;

@@ -22,7 +22,7 @@ use crate::{
 /// use nn::{Context, Forward, ModuleExt, layers::{Checkpoint, Linear, ReLU, Sequential}};
 /// use tensor::{DType, Device, Stream, Tensor};
 ///
-/// let block = || Sequential::new().with(Linear::new(4, 4)).with(ReLU::default());
+/// let block = || Sequential::new().with(Linear::new(4, 4)).with(ReLU);
 /// let mut net = Sequential::new().with(Checkpoint::new(block())).with(Checkpoint::new(block()));
 /// net.initialize(0, DType::F32, Device::Cpu);
 /// let x = Var::constant(Tensor::ones([2, 4], DType::F32, Device::Cpu));

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use autograd::{Gradients, Var};
+use autograd::{Gradients, Var, trace};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -345,7 +345,12 @@ impl<M: Module> Run<'_, '_, M> {
         step: &mut dyn FnMut(&B, &M, &mut Context) -> StepOutput,
     ) -> Result<StepOutput> {
         let stream = self.state.stream();
-        let output = step(batch, self.model, &mut Context::train(stream.clone()));
+        let mut cx = Context::train(stream.clone());
+        if trace::is_on() {
+            cx = cx.with_names(self.model);
+        }
+        let output = step(batch, self.model, &mut cx);
+        drop(cx);
         let value = output.loss.value().item();
         if value.is_finite() {
             return Ok(output);
