@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// What passes today. Raise it when operations arrive; never lower it.
-const PASSED: usize = 385;
+const PASSED: usize = 390;
 
 #[test]
 fn the_embedded_vectors_pass() {

@@ -1,7 +1,7 @@
 //! The part of the reference vectors that belongs into the repository: `verify --goldens FULL --trim xtask/goldens`.
 //!
-//! Kept are operations, Lp-convolution, optimizers, statistics and the small Sudoku models; images, the predictor of mouse
-//! V1 and large models stay outside. The format is that of the full set, the lines of its manifest are copied as they
+//! Kept are operations, Lp-convolution, optimizers, statistics and the quicker ones of the models; images, the predictor of
+//! mouse V1 and other models stay outside. The format is that of the full set, the lines of its manifest are copied as they
 //! are.
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -14,8 +14,19 @@ use tensor::io::write_atomic;
 use super::manifest::{Case, Goldens};
 
 /// What the names of the cases to keep begin with.
-const KEPT: &[&str] =
-    &["ops/", "lpconv/", "optim/", "models/sudoku_", "models/lp2_sudoku_", "stats/"];
+const KEPT: &[&str] = &[
+    "ops/",
+    "lpconv/",
+    "optim/",
+    "models/sudoku_",
+    "models/lp2_sudoku_",
+    "models/resnet18_cifar100",
+    "models/lp2_resnet18_cifar100",
+    "models/transfer_resnet18_",
+    "models/convnext_tiny_cifar100",
+    "models/lp2_convnext_tiny_cifar100",
+    "stats/",
+];
 
 /// The script that made the vectors, which comes with them. (The README of the copy is its own.)
 const PROVENANCE: &str = "generate.py";

@@ -6,12 +6,15 @@ use autograd::Var;
 use lpconv::{ConvertConfig, convert};
 use nn::{
     Context, Forward, ModuleExt,
+    layers::Sequential,
     loss::{Reduction, cross_entropy},
     optim::{AdamOptions, AdamW, Groups, Optimizer},
     summary::summary,
 };
 use tensor::{DType, Device, Stream, Tensor};
-use vision::models::{SudokuNet, SudokuNetConfig};
+use vision::models::{
+    AlexNet, AlexNetConfig, ConvNeXtBlock, ResNet, Stem, SudokuNet, SudokuNetConfig,
+};
 
 use super::{Prepared, Workload};
 
@@ -21,16 +24,28 @@ const CONDITIONS: [(&str, Option<f64>); 3] =
 
 pub(super) fn all() -> Vec<Workload> {
     let mut workloads = Vec::new();
-    for (condition, p) in CONDITIONS {
-        workloads.push(Workload::new(
-            format!("sudoku_{condition}"),
-            format!(
-                "training step of the Sudoku net, 10 blocks of 256 channels, {}, batch 100",
-                what(p)
-            ),
-            move || classify(SudokuNet::new(&SudokuNetConfig::default()), p, sudoku_batch()),
-        ));
-    }
+    let mut add = |model: &str, about: &str, prepare: fn(Option<f64>) -> Prepared| {
+        for (condition, p) in CONDITIONS {
+            let about = format!("training step of {about}, {}", what(p));
+            let name = format!("{model}_{condition}");
+            workloads.push(Workload::new(name, about, move || prepare(p)));
+        }
+    };
+    add("sudoku", "the Sudoku net, 10 blocks of 256 channels, batch 100", |p| {
+        classify(SudokuNet::new(&SudokuNetConfig::default()), p, sudoku_batch())
+    });
+    add("resnet18_cifar", "ResNet-18 at 32 pixels, batch 32", |p| {
+        classify(ResNet::resnet18(100, Stem::Small), p, cifar_batch())
+    });
+    add("alexnet_cifar", "AlexNet at 32 pixels, batch 32", |p| {
+        let config = AlexNetConfig { classes: 100, stem: Stem::Small, ..Default::default() };
+        classify(AlexNet::new(&config), p, cifar_batch())
+    });
+    workloads.push(Workload::new(
+        "convnext_t_stage",
+        "three blocks of ConvNeXt-T, 96 channels at 56x56, batch 16: forward and backward",
+        convnext_t_stage,
+    ));
     workloads
 }
 
@@ -44,6 +59,31 @@ fn sudoku_batch() -> (Tensor, Tensor) {
     let mut digits = |n| (0..100 * 81).map(|_| stream.below(n) as i64).collect::<Vec<_>>();
     let cells: Vec<f32> = digits(10).iter().map(|&d| d as f32 / 9.0 - 0.5).collect();
     (Tensor::new(&cells, [100, 1, 9, 9]), Tensor::new(&digits(9), [100, 9, 9]))
+}
+
+/// Noise in the shape of 32 pictures of CIFAR-100.
+fn cifar_batch() -> (Tensor, Tensor) {
+    let stream = &mut Stream::new(1);
+    let images = Tensor::randn([32, 3, 32, 32], DType::F32, Device::Cpu, stream);
+    let classes: Vec<i64> = (0..32).map(|_| stream.below(100) as i64).collect();
+    (images, Tensor::new(&classes, [32]))
+}
+
+/// Forward and backward of the first stage of ConvNeXt-T, the input's gradient included.
+fn convnext_t_stage() -> Prepared {
+    let blocks = (0..3).map(|_| ConvNeXtBlock::new(96, 1e-6, 0.0));
+    let mut stage = blocks.fold(Sequential::new(), Sequential::with);
+    stage.initialize(0, DType::F32, Device::Cpu);
+    let shape = [16, 96, 56, 56];
+    let stream = &mut Stream::new(1);
+    let mut random = || Tensor::randn(shape, DType::F32, Device::Cpu, stream).channels_last();
+    let (x, dy) = (Var::leaf(random()), random());
+    let macs = summary(&stage, [1, 96, 56, 56]).macs as f64 * shape[0] as f64;
+    let step = move || {
+        let y = stage.call(&x, &mut Context::train(Stream::new(0)));
+        black_box(y.backward_with(&dy));
+    };
+    Prepared { step: Box::new(step), flop: Some(2.0 * 3.0 * macs), bytes: None }
 }
 
 /// A training step with cross entropy and AdamW.

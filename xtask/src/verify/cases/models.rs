@@ -1,9 +1,9 @@
 //! Whole models with hashed weights: names and shapes of the state dict, parameters, multiply-accumulates, logits, and
-//! one step of training.
+//! one step of training; and what conversion makes of their weights.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use autograd::Var;
-use lpconv::{ConvertConfig, convert, for_each_mask};
+use lpconv::{ConvertConfig, Surround, convert, for_each_mask};
 use nn::{
     Context, Forward, ModuleExt,
     loss::{Reduction, cross_entropy},
@@ -11,34 +11,95 @@ use nn::{
 };
 use serde::Deserialize;
 use tensor::{DType, Device, Stream};
-use vision::models::{SudokuNet, SudokuNetConfig};
+use vision::models::{
+    AlexNet, AlexNetConfig, ConvNeXt, ConvNeXtConfig, ResNet, ResNetConfig, Stem, SudokuNet,
+    SudokuNetConfig,
+};
 
 use super::{Run, Runner};
 use crate::verify::hashed::{Gains, Hashed};
 
+/// One runner a family, for the plain and the converted models of it.
+const fn family(prefix: &'static str, run: fn(&Run) -> Result<()>) -> Runner {
+    Runner { prefix, op: "model", run }
+}
+
+const fn transfer(prefix: &'static str, run: fn(&Run) -> Result<()>) -> Runner {
+    Runner { prefix, op: "model_transfer", run }
+}
+
 pub(super) const RUNNERS: &[Runner] = &[
-    Runner {
-        prefix: "models/sudoku_",
-        op: "model",
-        run: |run| model(run, sudoku_net(run, "sudoku_")?),
-    },
-    Runner { prefix: "models/lp2_sudoku_", op: "model", run: lp2_sudoku },
+    family("models/sudoku_", |run| model(run, sudoku_net(run)?)),
+    family("models/lp2_sudoku_", |run| model(run, sudoku_net(run)?)),
+    family("models/alexnet_", |run| model(run, alexnet(run)?)),
+    family("models/lp2_alexnet_", |run| model(run, alexnet(run)?)),
+    transfer("models/transfer_alexnet_", |run| transferred(run, || alexnet(run))),
+    family("models/resnet18_", |run| model(run, resnet(run, [2, 2, 2, 2])?)),
+    family("models/lp2_resnet18_", |run| model(run, resnet(run, [2, 2, 2, 2])?)),
+    transfer("models/transfer_resnet18_", |run| transferred(run, || resnet(run, [2, 2, 2, 2]))),
+    family("models/resnet34_", |run| model(run, resnet(run, [3, 4, 6, 3])?)),
+    family("models/lp2_resnet34_", |run| model(run, resnet(run, [3, 4, 6, 3])?)),
+    family("models/convnext_tiny_", |run| model(run, convnext(run)?)),
+    family("models/lp2_convnext_tiny_", |run| model(run, convnext(run)?)),
+    transfer("models/transfer_convnext_tiny_", |run| transferred(run, || convnext(run))),
 ];
 
+/// What the names of converted models begin with.
+const CONVERTED: &str = "lp2_";
+
 /// `sudoku_10x256`: blocks and channels.
-fn sudoku_net(run: &Run, prefix: &str) -> Result<SudokuNet> {
+fn sudoku_net(run: &Run) -> Result<SudokuNet> {
     let name = run.name();
-    let size = name.strip_prefix(prefix).and_then(|size| size.split_once('x'));
+    let size = name.rsplit('_').next().and_then(|size| size.split_once('x'));
     let (blocks, channels) = size.with_context(|| format!("{name} has no size"))?;
     Ok(SudokuNet::new(&SudokuNetConfig { blocks: blocks.parse()?, channels: channels.parse()? }))
 }
 
-fn lp2_sudoku(run: &Run) -> Result<()> {
-    let mut net = sudoku_net(run, "lp2_sudoku_")?;
-    let layers = convert(&mut net, &ConvertConfig::lp(2.0))?;
-    let expected: usize = run.attr("lp_layers")?;
-    ensure!(layers.len() == expected, "{} layers were converted, not {expected}", layers.len());
-    model(run, net)
+/// Classes and first layer for the data set a model's name ends with.
+fn data_set(run: &Run) -> Result<(usize, Stem)> {
+    match run.name().rsplit('_').next() {
+        Some("imnet200") => Ok((200, Stem::Large)),
+        Some("cifar100") => Ok((100, Stem::Small)),
+        other => bail!("{other:?} is no data set"),
+    }
+}
+
+fn alexnet(run: &Run) -> Result<AlexNet> {
+    let (classes, stem) = data_set(run)?;
+    // The vectors are made without dropout, in training mode too.
+    Ok(AlexNet::new(&AlexNetConfig { classes, stem, dropout: 0.0 }))
+}
+
+fn resnet(run: &Run, depths: [usize; 4]) -> Result<ResNet> {
+    let (classes, stem) = data_set(run)?;
+    Ok(ResNet::new(&ResNetConfig { depths, classes, stem }))
+}
+
+fn convnext(run: &Run) -> Result<ConvNeXt> {
+    let (classes, _) = data_set(run)?;
+    let config = ConvNeXtConfig { classes, stochastic_depth: 0.0, ..ConvNeXtConfig::default() };
+    Ok(ConvNeXt::new(&config))
+}
+
+/// The weights of a hashed model in the middle of its converted layers, for three exponents.
+fn transferred<M: Forward>(run: &Run, make: impl Fn() -> Result<M>) -> Result<()> {
+    let hashed = Hashed::of(run.manifest())?;
+    let images = hashed.images(run.attr("input")?).to_dtype(run.dtype());
+    for (role, log2p) in
+        [("base", None), ("log2p1", Some(1)), ("log2p4", Some(4)), ("log2p8", Some(8))]
+    {
+        let mut model = make()?;
+        model.initialize(0, DType::F32, Device::Cpu);
+        hashed.fill(&mut model, Gains { all: 1.0, masked: 1.0 })?;
+        if let Some(log2p) = log2p {
+            let lp = ConvertConfig::lp(2f64.powi(log2p));
+            convert(&mut model, &ConvertConfig { surround: Surround::Zero, ..lp })?;
+        }
+        model.to(run.dtype(), Device::Cpu);
+        let logits = model.call(&Var::constant(images.clone()), &mut Context::eval());
+        run.result(&format!("out.logits_{role}"), logits.value().clone());
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -49,6 +110,11 @@ struct Macs {
 fn model(run: &Run, mut model: impl Forward) -> Result<()> {
     // The remark on PyTorch's own precision explains the tolerance.
     run.remarks(&["torch_f32_error"]);
+    if run.name().starts_with(CONVERTED) {
+        let layers = convert(&mut model, &ConvertConfig::lp(2.0))?;
+        let expected: usize = run.attr("lp_layers")?;
+        ensure!(layers.len() == expected, "{} layers were converted, not {expected}", layers.len());
+    }
     model.initialize(0, DType::F32, Device::Cpu);
     structure(run, &model)?;
     if run.has("out.initial_C_diagonal") {
