@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use crate::{
-    AdamStep, Conv2dOptions, DType, Pool2d, Sampling, SgdStep, Shape, Taps, Tensor, layout::Layout,
+    AdamStep, Conv2dOptions, DType, Pool2d, RecurrentCell, Sampling, SgdStep, Shape, Taps, Tensor,
+    layout::Layout,
 };
 
 /// Functions of one element, with their constants.
@@ -315,6 +316,25 @@ pub(crate) trait Kernels: Send + Sync {
     fn resample(&self, x: &Tensor, axis: usize, taps: &Taps) -> Tensor;
 
     // ---- matrices of any strides ------------------------------------------------------------------------------
+
+    /// The arithmetic of a time step: the new state and what its derivative needs, of shape `output`.
+    fn recurrent_step(
+        &self,
+        cell: RecurrentCell,
+        from_input: &Tensor,
+        from_state: &Tensor,
+        state: &Tensor,
+        output: Shape,
+    ) -> Tensor;
+    /// Its derivative: gradients of the gates and of the old state, of shape `output`.
+    fn recurrent_step_grad(
+        &self,
+        cell: RecurrentCell,
+        dstate: &Tensor,
+        step: &Tensor,
+        state: &Tensor,
+        output: Shape,
+    ) -> Tensor;
 
     /// `x weight^T + bias`, contiguous.
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor;

@@ -29,7 +29,8 @@ impl Op for Matmul {
             if b.dims().len() == 2 {
                 // One matrix for all batches: one product over all rows instead of a sum of products.
                 let rows = |v: &Var| {
-                    v.reshape([v.value().numel() / v.value().dim(-1).max(1), v.value().dim(-1)])
+                    let (&columns, batch) = v.dims().split_last().expect("a matrix has axes");
+                    v.reshape([batch.iter().product(), columns])
                 };
                 rows(&a).transpose(0, 1).matmul(&rows(dy))
             } else {
@@ -163,7 +164,8 @@ pub(super) const INFO: &[OpInfo] = &[OpInfo { name: "matmul", formula: "a b", ca
 
 fn matmul_case(d: &mut Draw) -> Case {
     let batch = d.shape(0..=2);
-    let [m, k, n] = [0; 3].map(|_| d.int(1..=4));
+    // 0 among them: a sum of nothing is 0.
+    let [m, k, n] = [0; 3].map(|_| d.int(0..=4));
     let mut operand = |matrix: &[usize]| {
         if d.int(0..=4) == 0 {
             // A vector.

@@ -15,6 +15,7 @@ mod norm;
 mod pad;
 mod pool;
 mod power;
+mod recurrent;
 mod reduce;
 mod response_norm;
 mod sample;
@@ -55,6 +56,7 @@ pub const OPS: &[&[OpInfo]] = &[
     pad::INFO,
     pool::INFO,
     sample::INFO,
+    recurrent::INFO,
     norm::INFO,
     response_norm::INFO,
     softmax::INFO,

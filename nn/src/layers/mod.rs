@@ -8,6 +8,7 @@ mod linear;
 mod norm;
 mod pad;
 mod pool;
+mod recurrent;
 mod sequential;
 mod shape;
 
@@ -19,5 +20,6 @@ pub use linear::Linear;
 pub use norm::{BatchNorm2d, BatchNormOptions, Grn, LayerNorm, LayerNorm2d};
 pub use pad::{ReflectionPad2d, ZeroPad2d};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
+pub use recurrent::{Gru, GruCell, Lstm, LstmCell, RecurrentOptions};
 pub use sequential::Sequential;
 pub use shape::{Flatten, Identity};

@@ -20,6 +20,7 @@ mod pad;
 pub(crate) mod parallel;
 mod pool;
 mod product;
+mod recurrent;
 pub(crate) mod recycle;
 mod reduce;
 mod resample;
@@ -32,7 +33,7 @@ mod wide;
 use std::ops::Range;
 
 use crate::{
-    AdamStep, Conv2dOptions, DType, Pool2d, Sampling, SgdStep, Shape, Taps, Tensor,
+    AdamStep, Conv2dOptions, DType, Pool2d, RecurrentCell, Sampling, SgdStep, Shape, Taps, Tensor,
     kernels::{
         ArgOp, BatchNormGrad, BinaryOp, Classes, CompareOp, Kernels, LayerNormGrad, LpWindow,
         MaskGradient, ReduceOp, UnaryOp,
@@ -151,6 +152,26 @@ impl Kernels for Cpu {
         weight: Shape,
     ) -> Tensor {
         layers::conv2d_weight_grad(x, dy, options, weight)
+    }
+    fn recurrent_step(
+        &self,
+        cell: RecurrentCell,
+        from_input: &Tensor,
+        from_state: &Tensor,
+        state: &Tensor,
+        output: Shape,
+    ) -> Tensor {
+        recurrent::recurrent_step(cell, from_input, from_state, state, output)
+    }
+    fn recurrent_step_grad(
+        &self,
+        cell: RecurrentCell,
+        dstate: &Tensor,
+        step: &Tensor,
+        state: &Tensor,
+        output: Shape,
+    ) -> Tensor {
+        recurrent::recurrent_step_grad(cell, dstate, step, state, output)
     }
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
         layers::linear(x, weight, bias)

@@ -11,6 +11,7 @@ mod norm;
 mod optim;
 mod pad;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resample;
 mod softmax;
@@ -19,6 +20,7 @@ pub use conv::Conv2dOptions;
 pub use grid_sample::{GridSample, SampleMode, SamplePadding, Sampling};
 pub use optim::{AdamStep, SgdStep, sum_of_squares};
 pub use pool::Pool2d;
+pub use recurrent::RecurrentCell;
 pub use resample::{Interpolate, InterpolateMode, Taps};
 pub use softmax::Targets;
 

@@ -149,8 +149,9 @@ fn grn(run: &Run) -> Result<()> {
 }
 
 /// Gives the layer's parameters the values of the inputs of the same names, and counts them as these inputs.
-pub(super) fn load(run: &Run, layer: &mut dyn Module, names: &[&str]) -> Result<()> {
-    let state = names.iter().map(|&name| Ok((name.to_owned(), run.tensor(&format!("in.{name}"))?)));
+pub(super) fn load(run: &Run, layer: &mut dyn Module, names: &[impl AsRef<str>]) -> Result<()> {
+    let state = names.iter().map(AsRef::as_ref);
+    let state = state.map(|name| Ok((name.to_owned(), run.tensor(&format!("in.{name}"))?)));
     layer.load_state_dict(state.collect::<Result<_>>()?)?;
     for (name, param) in layer.named_parameters() {
         run.leaf(&name, param.leaf());

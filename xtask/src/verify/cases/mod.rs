@@ -6,6 +6,7 @@ mod layers;
 mod lpconv;
 mod models;
 mod optim;
+mod recurrent;
 mod sample;
 mod stats;
 
@@ -37,6 +38,7 @@ const RUNNERS: &[&[Runner]] = &[
     arrays::RUNNERS,
     layers::RUNNERS,
     sample::RUNNERS,
+    recurrent::RUNNERS,
     lpconv::RUNNERS,
     models::RUNNERS,
     optim::RUNNERS,
