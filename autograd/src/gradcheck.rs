@@ -245,7 +245,8 @@ impl fmt::Debug for Case {
 /// 4. transposed, gapped and channels-last inputs give what contiguous copies give;
 /// 5. one thread and two threads give the same bits;
 /// 6. f32 is near f64;
-/// 7. finite inputs give finite outputs and gradients.
+/// 7. bf16 is near f32 at the same numbers;
+/// 8. finite inputs give finite outputs and gradients.
 ///
 /// # Errors
 /// A sentence with the property's name.
@@ -264,7 +265,8 @@ pub fn properties(case: &Case) -> Result<(), String> {
     linearity(case, &weights, &reference)?;
     strided_inputs(case, &y, &weights, &reference)?;
     threads(case, &weights)?;
-    single_precision(case, &y, &weights, &reference)
+    single_precision(case, &y, &weights, &reference)?;
+    half_precision(case, &weights)
 }
 
 fn constants(inputs: &[Tensor]) -> Vec<Var> {
@@ -372,6 +374,26 @@ fn single_precision(
     let g = gradients_of(&case.f, &inputs, &weights.to_dtype(DType::F32), &all);
     for (g, r) in g.iter().zip(reference) {
         close("f32 gradient", g, r, 1e-3)?;
+    }
+    Ok(())
+}
+
+/// Results in bf16 beside those of f32 at the same rounded inputs. Each op rounds to 8 digits, and a derivative may be made of
+/// several.
+fn half_precision(case: &Case, weights: &Tensor) -> Result<(), String> {
+    let half = |t: &Tensor| t.to_dtype(DType::BF16);
+    let inputs: Vec<Tensor> = case.inputs.iter().map(half).collect();
+    let wide: Vec<Tensor> = inputs.iter().map(|t| t.to_dtype(DType::F32)).collect();
+    let (y, y32) = ((case.f)(&constants(&inputs)), (case.f)(&constants(&wide)));
+    if y.dtype() != DType::BF16 {
+        return Err(format!("bf16 inputs give {}", y.dtype()));
+    }
+    close("bf16 output", &Some(y.value().clone()), &Some(y32.value().clone()), 0.03)?;
+    let (all, weights) = (vec![true; inputs.len()], half(weights));
+    let g = gradients_of(&case.f, &inputs, &weights, &all);
+    let g32 = gradients_of(&case.f, &wide, &weights.to_dtype(DType::F32), &all);
+    for (g, r) in g.iter().zip(&g32) {
+        close("bf16 gradient", g, r, 0.06)?;
     }
     Ok(())
 }

@@ -232,7 +232,7 @@ impl Walk {
                     }
                     for (input, gradient) in record.inputs.iter().zip(gradients) {
                         if let (Some(input), Some(gradient)) = (input, gradient) {
-                            self.add(input, gradient.sum_to(input.shape));
+                            self.add(input, gradient.sum_to(input.shape).to_dtype(input.dtype));
                         }
                     }
                 }

@@ -115,6 +115,8 @@ impl Var {
     }
 
     /// Applies an op: the one door through which every differentiable computation goes.
+    ///
+    /// Where 16-bit floats meet f32 or each other, all are converted to f32 first, as PyTorch promotes them.
     #[track_caller]
     pub fn apply(op: impl Op, inputs: &[&Var]) -> Var {
         Self::apply_with_side(op, inputs).0
@@ -123,6 +125,10 @@ impl Var {
     /// Applies an op that also yields non-differentiable side outputs (see [`Saver::side`]).
     #[track_caller]
     pub fn apply_with_side(op: impl Op, inputs: &[&Var]) -> (Var, Vec<Tensor>) {
+        if mixes_precisions(inputs) {
+            let wide: Vec<Var> = inputs.iter().map(|v| v.to_dtype(DType::F32)).collect();
+            return Self::apply_with_side(op, &wide.iter().collect::<Vec<_>>());
+        }
         let recording = inputs.iter().any(|v| v.node.is_some());
         let mut saver = Saver::new(recording);
         // Most ops have one to three inputs; a Vec of references is the only allocation of an unrecorded op.
@@ -209,6 +215,13 @@ impl Var {
         });
         graph::backward(node, dy, mode)
     }
+}
+
+/// Whether 16-bit floats are among operands of several dtypes, all of at most 32 bits.
+fn mixes_precisions(inputs: &[&Var]) -> bool {
+    let Some(first) = inputs.first().map(|v| v.dtype()) else { return false };
+    inputs.iter().any(|v| v.dtype() != first)
+        && inputs.iter().all(|v| v.dtype().is_half() || v.dtype() == DType::F32)
 }
 
 impl fmt::Debug for Var {

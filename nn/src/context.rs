@@ -3,7 +3,7 @@
 use std::{any::TypeId, collections::HashMap};
 
 use autograd::{Var, trace};
-use tensor::Stream;
+use tensor::{DType, Stream};
 
 use crate::{Forward, Module, Param, module};
 
@@ -28,6 +28,7 @@ pub(crate) struct Mode {
     training: bool,
     recording: bool,
     replaying: bool,
+    autocast: Option<DType>,
     stream: Stream,
     draws: u64,
 }
@@ -106,14 +107,23 @@ pub struct Event<'a> {
 impl<'a> Context<'a> {
     /// Training: dropout drops, batch norm uses the batch's statistics, and the graph is recorded.
     pub fn train(stream: Stream) -> Self {
-        let mode = Mode { training: true, recording: true, replaying: false, stream, draws: 0 };
-        Context { mode, observers: Vec::new() }
+        Self::of(true, stream)
     }
 
     /// Evaluation: dropout passes, batch norm uses its running statistics, and nothing is recorded.
     pub fn eval() -> Self {
-        let stream = Stream::new(0);
-        let mode = Mode { training: false, recording: false, replaying: false, stream, draws: 0 };
+        Self::of(false, Stream::new(0))
+    }
+
+    fn of(training: bool, stream: Stream) -> Self {
+        let mode = Mode {
+            training,
+            recording: training,
+            replaying: false,
+            autocast: None,
+            stream,
+            draws: 0,
+        };
         Context { mode, observers: Vec::new() }
     }
 
@@ -132,6 +142,54 @@ impl<'a> Context<'a> {
     pub fn with_recording(mut self, recording: bool) -> Self {
         self.mode.recording = recording;
         self
+    }
+
+    /// The same with products in 16-bit floats, `BF16` or `F16`; see [`set_autocast`](Self::set_autocast).
+    ///
+    /// # Panics
+    /// As [`set_autocast`](Self::set_autocast).
+    #[track_caller]
+    pub fn with_autocast(mut self, dtype: DType) -> Self {
+        self.set_autocast(Some(dtype));
+        self
+    }
+
+    /// Mixed precision: convolutions and linear layers convert their f32 operands to this 16-bit dtype,
+    /// normalizations convert theirs back, losses are f32, all else follows its input. `None` switches it off.
+    ///
+    /// Parameters stay f32 and their gradients arrive in f32. Products are accumulated in f32 and rounded once. The policy of
+    /// `torch.autocast`, with normalizations in f32 as there on the CPU; gradients of `F16` may underflow, for there is no loss
+    /// scaling: `BF16` has the range of f32.
+    ///
+    /// # Panics
+    /// If the dtype is none of `BF16` and `F16`.
+    #[track_caller]
+    pub fn set_autocast(&mut self, dtype: Option<DType>) {
+        if let Some(dtype) = dtype {
+            assert!(dtype.is_half(), "autocast: {dtype} is none of bf16 and f16");
+        }
+        self.mode.autocast = dtype;
+    }
+
+    /// The dtype of products in mixed precision; `None` if it is off.
+    pub fn autocast(&self) -> Option<DType> {
+        self.mode.autocast
+    }
+
+    /// An operand of a product, for layers that multiply matrices or convolve: 16-bit in mixed precision, if it is f32.
+    pub fn product_operand(&self, x: &Var) -> Var {
+        match self.mode.autocast {
+            Some(dtype) if x.dtype() == DType::F32 => x.to_dtype(dtype),
+            _ => x.clone(),
+        }
+    }
+
+    /// An operand for layers that need all digits (normalizations, softmax): f32 in mixed precision, if it is 16-bit.
+    pub fn full_operand(&self, x: &Var) -> Var {
+        match self.mode.autocast {
+            Some(_) if x.dtype().is_half() => x.to_dtype(DType::F32),
+            _ => x.clone(),
+        }
     }
 
     /// The same with an observer that is told of every [`Forward::call`] inside `model`.

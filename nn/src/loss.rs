@@ -1,7 +1,7 @@
-//! Losses: from a model's output and its target to what is minimized.
+//! Losses: from a model's output and its target to what is minimized. Of 16-bit outputs they are computed in f32.
 
 use autograd::Var;
-use tensor::Tensor;
+use tensor::{DType, Tensor};
 
 pub use autograd::Reduction;
 
@@ -19,7 +19,7 @@ pub fn cross_entropy(
     label_smoothing: f64,
     reduction: Reduction,
 ) -> Var {
-    logits.cross_entropy(classes, label_smoothing, reduction)
+    in_full(logits).cross_entropy(classes, label_smoothing, reduction)
 }
 
 /// `-sum_k target_k log softmax(logits)_k` for targets that are probabilities (mixup), in the shape of the logits.
@@ -31,7 +31,8 @@ pub fn cross_entropy(
 /// If the shapes differ.
 #[track_caller]
 pub fn soft_cross_entropy(logits: &Var, probabilities: &Tensor, reduction: Reduction) -> Var {
-    logits.soft_cross_entropy(probabilities, reduction)
+    let logits = in_full(logits);
+    logits.soft_cross_entropy(&probabilities.to_dtype(logits.dtype()), reduction)
 }
 
 /// `(x - target)²`, element by element. Same as `torch.nn.functional.mse_loss`.
@@ -81,7 +82,7 @@ impl Default for PoissonNll {
 #[track_caller]
 pub fn poisson_nll(x: &Var, target: &Tensor, options: &PoissonNll, reduction: Reduction) -> Var {
     check_shapes("poisson_nll", x, target);
-    let counts = Var::constant(target.clone());
+    let (x, counts) = (&in_full(x), Var::constant(target.clone()));
     let losses = match options.log_input {
         true => x.exp() - &counts * x,
         false => x - &counts * (x + options.eps).log(),
@@ -101,10 +102,15 @@ fn stirling(target: &Tensor) -> Var {
     Var::constant(ln_factorial.masked_fill(&small, 0.0))
 }
 
+/// `x` in f32 if it is a 16-bit float.
+fn in_full(x: &Var) -> Var {
+    if x.dtype().is_half() { x.to_dtype(DType::F32) } else { x.clone() }
+}
+
 #[track_caller]
 fn difference(op: &str, x: &Var, target: &Tensor) -> Var {
     check_shapes(op, x, target);
-    x - &Var::constant(target.clone())
+    in_full(x) - Var::constant(target.clone())
 }
 
 #[track_caller]

@@ -32,6 +32,11 @@ impl DType {
         }
     }
 
+    /// Whether this is one of the 16-bit floats, which are stored so and computed in f32.
+    pub const fn is_half(self) -> bool {
+        matches!(self, DType::BF16 | DType::F16)
+    }
+
     /// Whether elements are floating-point numbers, i.e. can carry gradients.
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::F64 | DType::BF16 | DType::F16)
@@ -106,7 +111,7 @@ macro_rules! with_float {
                 type $T = f64;
                 $body
             }
-            other => panic!("{}: dtype {other} is not supported; cast to f32 or f64 first", $op),
+            other => panic!("{}: dtype {other} is not supported; cast to a float first", $op),
         }
     };
 }

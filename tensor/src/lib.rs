@@ -18,6 +18,7 @@ mod cpu;
 mod device;
 mod dtype;
 mod error;
+mod half;
 pub mod io;
 mod kernels;
 mod layout;

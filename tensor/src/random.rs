@@ -222,10 +222,11 @@ fn fill<T: Element, const PER: usize>(
 impl Tensor {
     /// Uniform numbers in `[0, 1)`: multiples of 2⁻²⁴ in f32, of 2⁻⁵³ in f64. Like `torch.rand`.
     ///
-    /// One 64-bit key is drawn from `stream`; each element is a function of that key and its row-major index.
+    /// One 64-bit key is drawn from `stream`; each element is a function of that key and its row-major index. 16-bit floats
+    /// are those of f32, rounded (to 1, it may be).
     ///
     /// # Panics
-    /// If the dtype is neither f32 nor f64.
+    /// If the dtype is no float.
     #[track_caller]
     pub fn rand(
         shape: impl Into<Shape>,
@@ -233,6 +234,9 @@ impl Tensor {
         device: Device,
         stream: &mut Stream,
     ) -> Self {
+        if dtype.is_half() {
+            return Self::rand(shape, DType::F32, device, stream).to_dtype(dtype);
+        }
         let (shape, key) = (shape.into(), stream.next_u64());
         with_float!("rand", dtype, T => {
             // One word is enough for 24 digits, 53 take two.
@@ -250,10 +254,10 @@ impl Tensor {
     /// Numbers from the normal distribution of mean 0 and variance 1. Like `torch.randn`.
     ///
     /// One 64-bit key is drawn from `stream`; each element is a function of that key and its row-major index.
-    /// The largest possible magnitude is 6.7 in f32 and 8.6 in f64.
+    /// The largest possible magnitude is 6.7 in f32 and 8.6 in f64; 16-bit floats are those of f32, rounded.
     ///
     /// # Panics
-    /// If the dtype is neither f32 nor f64.
+    /// If the dtype is no float.
     #[track_caller]
     pub fn randn(
         shape: impl Into<Shape>,
@@ -261,6 +265,9 @@ impl Tensor {
         device: Device,
         stream: &mut Stream,
     ) -> Self {
+        if dtype.is_half() {
+            return Self::randn(shape, DType::F32, device, stream).to_dtype(dtype);
+        }
         let (shape, key) = (shape.into(), stream.next_u64());
         with_float!("randn", dtype, T => {
             let pair = |a: u64, b: u64| box_muller(unit_f64(a), unit_f64(b)).map(T::from_f64);

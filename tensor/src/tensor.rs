@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    DType, Device, Element, Shape, cpu::recycle::Buffer, dtype::with_element, layout::Layout,
-    shape::axis_index,
+    DType, Device, Element, Shape, cpu::recycle::Buffer, dtype::with_element, half::Half,
+    kernels::Kernels, layout::Layout, shape::axis_index,
 };
 
 /// The memory behind one or more tensors.
@@ -193,6 +193,11 @@ impl Tensor {
         match &*self.storage {
             Storage::Cpu(buffer) => (buffer.bytes().as_ptr() as usize, buffer.bytes().len()),
         }
+    }
+
+    /// What computes ops on this tensor: its device, with conversions around it for 16-bit floats.
+    pub(crate) fn kernels(&self) -> &'static dyn Kernels {
+        if self.dtype.is_half() { &Half } else { self.device.kernels() }
     }
 
     // ---- reading ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 //! checks below, `cargo xtask verify --gradients`, and the op table.
 
 mod arithmetic;
+mod cast;
 mod conv;
 mod dropout;
 mod extremes;
@@ -44,6 +45,7 @@ pub struct OpInfo {
 /// All ops, by family.
 pub const OPS: &[&[OpInfo]] = &[
     arithmetic::INFO,
+    cast::INFO,
     unary::SMOOTH,
     unary::KINKED,
     power::INFO,

@@ -51,9 +51,6 @@ macro_rules! unary {
         impl Var {
             $(
                 $(#[$doc])*
-                ///
-                /// # Panics
-                /// If the dtype is neither f32 nor f64.
                 #[track_caller]
                 pub fn $method(&self) -> Var {
                     Var::apply($op, &[self])

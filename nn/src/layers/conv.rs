@@ -157,7 +157,8 @@ impl Forward for Conv2d {
             Some(p) => p.weight(&stored, &self.options, cx),
             None => Effective { weight: stored, crop: [0, 0] },
         };
-        let bias = self.bias.as_ref().map(|b| cx.var(b));
+        let bias = self.bias.as_ref().map(|b| cx.product_operand(&cx.var(b)));
+        let (x, weight) = (cx.product_operand(x), cx.product_operand(&weight));
         let padding = [0, 1].map(|i| padding[i] - crop[i] * dilation[i]);
         let geometry = tensor::Conv2dOptions { stride, padding, dilation, groups };
         x.conv2d(&weight, bias.as_ref(), &geometry)

@@ -34,8 +34,9 @@ impl Linear {
 
 impl Forward for Linear {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
-        let bias = self.bias.as_ref().map(|b| cx.var(b));
-        x.linear(&cx.var(&self.weight), bias.as_ref())
+        let operand = |p: &Param| cx.product_operand(&cx.var(p));
+        cx.product_operand(x)
+            .linear(&operand(&self.weight), self.bias.as_ref().map(operand).as_ref())
     }
 
     fn macs(&self, _input: &Shape, output: &Shape) -> u64 {

@@ -69,7 +69,7 @@ impl BatchNorm2d {
         let unbiased = stats.var.mul_scalar(count as f64 / (count - 1) as f64);
         for (buffer, batch) in [(&self.running_mean, &stats.mean), (&self.running_var, &unbiased)] {
             let mut running = buffer.get();
-            running.lerp_mut(batch, self.options.momentum);
+            running.lerp_mut(&batch.to_dtype(running.dtype()), self.options.momentum);
             buffer.set(running);
         }
         let seen = self.num_batches_tracked.get();
@@ -80,6 +80,7 @@ impl BatchNorm2d {
 
 impl Forward for BatchNorm2d {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+        let x = cx.full_operand(x);
         let (weight, bias) =
             (self.weight.as_ref().map(|p| cx.var(p)), self.bias.as_ref().map(|p| cx.var(p)));
         let (weight, bias, eps) = (weight.as_ref(), bias.as_ref(), self.options.eps);
@@ -134,6 +135,7 @@ impl LayerNorm {
 
 impl Forward for LayerNorm {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+        let x = cx.full_operand(x);
         let axes = self.weight.shape().rank();
         x.layer_norm(axes, Some(&cx.var(&self.weight)), Some(&cx.var(&self.bias)), self.eps)
     }
@@ -162,6 +164,7 @@ impl LayerNorm2d {
 
 impl Forward for LayerNorm2d {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+        let x = cx.full_operand(x);
         x.layer_norm2d(Some(&cx.var(&self.weight)), Some(&cx.var(&self.bias)), self.eps)
     }
 }
@@ -196,6 +199,7 @@ impl Grn {
 
 impl Forward for Grn {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+        let x = cx.full_operand(x);
         x.grn(&cx.var(&self.weight), &cx.var(&self.bias), self.eps)
     }
 }

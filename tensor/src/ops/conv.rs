@@ -82,7 +82,7 @@ impl Tensor {
         let shape = conv2d_shape("conv2d", self.shape(), weight.shape(), options);
         let bias = bias.map(|b| check_vector("conv2d", "bias", b, shape[1], weight));
         let (x, weight) = (self.channels_last(), weight.contiguous());
-        self.device().kernels().conv2d(&x, &weight, bias.as_ref(), options, shape)
+        self.kernels().conv2d(&x, &weight, bias.as_ref(), options, shape)
     }
 
     /// The gradient of the input of [`conv2d`](Self::conv2d), of shape `input`, from the output's gradient (`self`).
@@ -103,7 +103,7 @@ impl Tensor {
         let output = conv2d_shape(OP, input, weight.shape(), options);
         check_output(OP, self, output, input);
         let (dy, weight) = (self.channels_last(), weight.contiguous());
-        self.device().kernels().conv2d_input_grad(&dy, &weight, options, input)
+        self.kernels().conv2d_input_grad(&dy, &weight, options, input)
     }
 
     /// The gradient of the weight of [`conv2d`](Self::conv2d), of shape `weight`, from the input (`self`) and the
@@ -124,7 +124,7 @@ impl Tensor {
         let output = conv2d_shape(OP, self.shape(), weight, options);
         check_output(OP, dy, output, self.shape());
         let (x, dy) = (self.channels_last(), dy.channels_last());
-        self.device().kernels().conv2d_weight_grad(&x, &dy, options, weight)
+        self.kernels().conv2d_weight_grad(&x, &dy, options, weight)
     }
 
     /// `x weight^T + bias` over the last axis.
@@ -144,7 +144,7 @@ impl Tensor {
         );
         let bias = bias.map(|b| check_vector("linear", "bias", b, w[0], weight));
         let rows = x[..x.rank() - 1].iter().product::<usize>();
-        let y = self.device().kernels().linear(&self.reshape([rows, w[1]]), weight, bias.as_ref());
+        let y = self.kernels().linear(&self.reshape([rows, w[1]]), weight, bias.as_ref());
         y.reshape(x.with_axis(x.rank() - 1, w[0]))
     }
 }

@@ -8,7 +8,7 @@ impl Tensor {
     /// `mask` is `U8` of the same shape. The derivative is the same function of the output's gradient.
     ///
     /// # Panics
-    /// If the mask's shape, dtype or device does not fit, or the dtype is neither f32 nor f64.
+    /// If the mask's shape, dtype or device does not fit, or the dtype is no float.
     #[track_caller]
     pub fn masked_scale(&self, mask: &Tensor, scale: f64) -> Tensor {
         assert!(
@@ -24,7 +24,7 @@ impl Tensor {
             self.device(),
             mask.device()
         );
-        let kernels = self.device().kernels();
+        let kernels = self.kernels();
         let x = if self.layout.is_dense() { self.clone() } else { self.contiguous() };
         let mask = if mask.layout.same_order(&x.layout) {
             mask.clone()

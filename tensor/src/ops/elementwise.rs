@@ -19,12 +19,9 @@ macro_rules! unary {
         impl Tensor {
             $(
                 $(#[$doc])*
-                ///
-                /// # Panics
-                /// If the dtype is neither f32 nor f64.
                 #[track_caller]
                 pub fn $name(&self) -> Tensor {
-                    self.device().kernels().unary(UnaryOp::$op, self)
+                    self.kernels().unary(UnaryOp::$op, self)
                 }
             )*
         }
@@ -93,7 +90,7 @@ macro_rules! binary {
                     let op = BinaryOp::$op;
                     check_same(op.name(), &[self, other]);
                     let shape = broadcast_shape(op.name(), &self.shape(), &other.shape());
-                    self.device().kernels().binary(op, self, other, shape)
+                    self.kernels().binary(op, self, other, shape)
                 }
             )*
         }
@@ -133,7 +130,7 @@ macro_rules! compare {
                     let op = CompareOp::$op;
                     check_same(op.name(), &[self, other]);
                     let shape = broadcast_shape(op.name(), &self.shape(), &other.shape());
-                    self.device().kernels().compare(op, self, other, shape)
+                    self.kernels().compare(op, self, other, shape)
                 }
             )*
         }
@@ -159,19 +156,19 @@ impl Tensor {
     /// `x + s`.
     #[track_caller]
     pub fn add_scalar(&self, s: f64) -> Tensor {
-        self.device().kernels().unary(UnaryOp::AddScalar(s), self)
+        self.kernels().unary(UnaryOp::AddScalar(s), self)
     }
 
     /// `x * s`.
     #[track_caller]
     pub fn mul_scalar(&self, s: f64) -> Tensor {
-        self.device().kernels().unary(UnaryOp::MulScalar(s), self)
+        self.kernels().unary(UnaryOp::MulScalar(s), self)
     }
 
     /// `x ^ e`; NaN for a negative `x` and a fractional `e`.
     #[track_caller]
     pub fn pow_scalar(&self, e: f64) -> Tensor {
-        self.device().kernels().unary(UnaryOp::PowScalar(e), self)
+        self.kernels().unary(UnaryOp::PowScalar(e), self)
     }
 
     /// `x` limited to `min..=max`; NaN stays NaN. Like `torch.clamp`.
@@ -181,7 +178,7 @@ impl Tensor {
     #[track_caller]
     pub fn clamp(&self, min: f64, max: f64) -> Tensor {
         assert!(min <= max, "clamp: min {min} is larger than max {max}");
-        self.device().kernels().unary(UnaryOp::Clamp { min, max }, self)
+        self.kernels().unary(UnaryOp::Clamp { min, max }, self)
     }
 }
 
@@ -189,13 +186,13 @@ impl Tensor {
     /// Exponential linear unit: `x` where `x > 0`, else `alpha (e^x - 1)`. Like `torch.nn.functional.elu`.
     #[track_caller]
     pub fn elu(&self, alpha: f64) -> Tensor {
-        self.device().kernels().unary(UnaryOp::Elu { alpha }, self)
+        self.kernels().unary(UnaryOp::Elu { alpha }, self)
     }
 
     /// `x` where `x > 0`, else `slope * x`. Like `torch.nn.functional.leaky_relu`.
     #[track_caller]
     pub fn leaky_relu(&self, slope: f64) -> Tensor {
-        self.device().kernels().unary(UnaryOp::LeakyRelu { slope }, self)
+        self.kernels().unary(UnaryOp::LeakyRelu { slope }, self)
     }
 }
 

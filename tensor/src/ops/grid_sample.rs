@@ -184,7 +184,7 @@ impl Tensor {
     /// are computed in f64 for any dtype.
     ///
     /// # Panics
-    /// If shapes do not fit, dtypes or devices differ, or the dtype is neither f32 nor f64.
+    /// If shapes do not fit, dtypes or devices differ, or the dtype is no float.
     #[track_caller]
     pub fn grid_sample(&self, grid: &Tensor, options: &GridSample) -> Tensor {
         self.grid_sample_with(grid, &Sampling::new(options))
@@ -199,7 +199,7 @@ impl Tensor {
         check_same("grid_sample", &[self, grid]);
         let shape = sample_shape("grid_sample", self.shape(), grid);
         let grid = grid.contiguous();
-        self.device().kernels().grid_sample(&self.channels_last(), &grid, sampling, shape)
+        self.kernels().grid_sample(&self.channels_last(), &grid, sampling, shape)
     }
 
     /// The transpose of [`grid_sample_with`](Self::grid_sample_with) as a linear map of images: samples (`self`,
@@ -226,7 +226,7 @@ impl Tensor {
             grid.shape()
         );
         let (dy, grid) = (self.channels_last(), grid.contiguous());
-        self.device().kernels().grid_sample_transpose(&dy, &grid, sampling, image)
+        self.kernels().grid_sample_transpose(&dy, &grid, sampling, image)
     }
 }
 

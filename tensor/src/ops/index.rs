@@ -12,7 +12,7 @@ use crate::{
 #[track_caller]
 fn check_index(op: &str, index: &Tensor, axis: usize, shape: &Shape) {
     assert!(index.dtype() == DType::I64, "{op}: index has dtype {}, not i64", index.dtype());
-    if let Some((at, value)) = index.device().kernels().first_outside(index, shape[axis]) {
+    if let Some((at, value)) = index.kernels().first_outside(index, shape[axis]) {
         panic!(
             "{op}: index {value} (element {at} of an index of shape {}) is out of range for axis {axis} of \
              shape {shape}",
@@ -47,7 +47,7 @@ impl Tensor {
             );
         }
         let length = tensors.iter().map(|t| t.dims()[axis]).sum();
-        tensors[0].device().kernels().cat(tensors, axis, length)
+        tensors[0].kernels().cat(tensors, axis, length)
     }
 
     /// Tensors of one shape along a new axis at `axis` (`-1` puts it last). Like `torch.stack`.
@@ -78,7 +78,7 @@ impl Tensor {
             index.shape()
         );
         check_index("index_select", index, axis, &self.shape());
-        self.device().kernels().index_select(self, axis, index)
+        self.kernels().index_select(self, axis, index)
     }
 
     /// Rows of a table `[n, features]` for an index of any shape: `[index.., features]`. Like
@@ -91,7 +91,7 @@ impl Tensor {
         assert!(self.rank() == 2, "embedding: table of shape {} is not a matrix", self.shape());
         check_index("embedding", index, 0, &self.shape());
         let flat = index.reshape([index.numel()]);
-        let rows = self.device().kernels().index_select(self, 0, &flat);
+        let rows = self.kernels().index_select(self, 0, &flat);
         rows.reshape([index.dims(), &self.dims()[1..]].concat())
     }
 
@@ -100,7 +100,7 @@ impl Tensor {
     ///
     /// # Panics
     /// If `index` is not an I64 vector, one of its elements is out of range, `src` does not have this shape with
-    /// `axis` as long as `index`, or the dtype is neither f32 nor f64.
+    /// `axis` as long as `index`, or the dtype is no float.
     #[track_caller]
     pub fn index_add(&self, axis: isize, index: &Tensor, src: &Tensor) -> Tensor {
         let axis = axis_index("index_add", axis, &self.shape());
@@ -115,7 +115,7 @@ impl Tensor {
             index.numel()
         );
         check_index("index_add", index, axis, &self.shape());
-        self.device().kernels().index_add(self, axis, index, src)
+        self.kernels().index_add(self, axis, index, src)
     }
 
     /// `y[.., i, ..] = x[.., index[.., i, ..], ..]` with `i` along `axis`; the result has the shape of `index`. Like
@@ -127,14 +127,14 @@ impl Tensor {
     #[track_caller]
     pub fn gather(&self, axis: isize, index: &Tensor) -> Tensor {
         let axis = self.check_lines("gather", axis, index);
-        self.device().kernels().gather(self, axis, index)
+        self.kernels().gather(self, axis, index)
     }
 
     /// A copy with `src[.., i, ..]` added at `[.., index[.., i, ..], ..]`; the adjoint of [`gather`](Self::gather).
     /// Like `torch.scatter_add`, with `src` of the shape of `index`. Sums run in row-major order.
     ///
     /// # Panics
-    /// As [`gather`](Self::gather), and if shapes of `src` and `index` differ or the dtype is neither f32 nor f64.
+    /// As [`gather`](Self::gather), and if shapes of `src` and `index` differ or the dtype is no float.
     #[track_caller]
     pub fn scatter_add(&self, axis: isize, index: &Tensor, src: &Tensor) -> Tensor {
         check_same("scatter_add", &[self, src]);
@@ -145,7 +145,7 @@ impl Tensor {
             index.shape()
         );
         let axis = self.check_lines("scatter_add", axis, index);
-        self.device().kernels().scatter_add(self, axis, index, src)
+        self.kernels().scatter_add(self, axis, index, src)
     }
 
     #[track_caller]
@@ -181,7 +181,7 @@ impl Tensor {
     #[track_caller]
     pub fn flip(&self, axes: &[isize]) -> Tensor {
         let axes = resolve_axes("flip", axes, &self.shape());
-        self.device().kernels().flip(self, &axes)
+        self.kernels().flip(self, &axes)
     }
 
     /// `a` where this U8 condition is not 0, else `b`; all three broadcast. Like `torch.where`.
@@ -198,7 +198,7 @@ impl Tensor {
         check_same("where", &[a, b]);
         let shape = broadcast_shape("where", &a.shape(), &b.shape());
         let shape = broadcast_shape("where", &self.shape(), &shape);
-        self.device().kernels().where_(self, a, b, shape)
+        a.kernels().where_(self, a, b, shape)
     }
 
     /// `value` where `mask` (U8) is not 0, else the element; the mask broadcasts. Like `torch.masked_fill`.

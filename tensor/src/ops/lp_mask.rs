@@ -30,7 +30,7 @@ impl Tensor {
     pub fn lp_mask(c: &Tensor, log2p: &Tensor, kernel: [usize; 2], center: [f64; 2]) -> Tensor {
         channels("lp_mask", c, log2p);
         let (c, log2p) = (c.contiguous(), log2p.contiguous());
-        c.device().kernels().lp_mask(&c, &log2p, LpWindow { kernel, center })
+        c.kernels().lp_mask(&c, &log2p, LpWindow { kernel, center })
     }
 
     /// The gradients of `C` and `log2p` from the gradient `dmask [O, kh, kw]` of the masks.
@@ -66,7 +66,7 @@ impl Tensor {
             c: &c.contiguous(),
             log2p: &log2p.contiguous(),
         };
-        c.device().kernels().lp_mask_grad(g, LpWindow { kernel: [kh, kw], center })
+        c.kernels().lp_mask_grad(g, LpWindow { kernel: [kh, kw], center })
     }
 
     /// `weight[o, i, m, n] * mask[o, m, n]`, without the outermost `crop[0]` rows and `crop[1]` columns of taps on each
@@ -77,7 +77,7 @@ impl Tensor {
     #[track_caller]
     pub fn masked_weight(&self, mask: &Tensor, crop: [usize; 2]) -> Tensor {
         check_masked("masked_weight", self, mask, crop);
-        self.device().kernels().masked_weight(&self.contiguous(), &mask.contiguous(), crop)
+        self.kernels().masked_weight(&self.contiguous(), &mask.contiguous(), crop)
     }
 
     /// The gradients of [`masked_weight`](Self::masked_weight) with respect to the weight (`dy * mask`, 0 in the cropped
@@ -102,13 +102,7 @@ impl Tensor {
             self.shape()
         );
         let (weight, mask) = (weight.contiguous(), mask.contiguous());
-        self.device().kernels().masked_weight_grad(
-            &self.contiguous(),
-            &weight,
-            &mask,
-            crop,
-            mask_wanted,
-        )
+        self.kernels().masked_weight_grad(&self.contiguous(), &weight, &mask, crop, mask_wanted)
     }
 
     /// How many rows and columns of taps are exactly 0 in every mask, on both sides alike: what a convolution may leave

@@ -77,13 +77,13 @@ fn product(a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
     if b.rank() == 2 && a.rank() > 2 {
         let rows: usize = a.dims()[..a.rank() - 1].iter().product();
         if let Some(flat) = a.layout.reshape([rows, k].into()) {
-            let y = a.device().kernels().matmul(&a.view(flat), b, [rows, n].into());
+            let y = a.kernels().matmul(&a.view(flat), b, [rows, n].into());
             return y.reshape(shape);
         }
     }
     let full =
         |t: &Tensor, matrix: [usize; 2]| t.broadcast_to([&shape[..rank - 2], &matrix].concat());
-    a.device().kernels().matmul(&full(a, [m, k]), &full(b, [k, n]), shape)
+    a.kernels().matmul(&full(a, [m, k]), &full(b, [k, n]), shape)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub use recurrent::RecurrentCell;
 pub use resample::{Interpolate, InterpolateMode, Taps};
 pub use softmax::Targets;
 
-use crate::{Shape, Tensor, layout::Layout};
+use crate::{DType, Shape, Tensor, layout::Layout};
 
 /// Checks that all operands have one dtype and one device.
 #[track_caller]
@@ -65,6 +65,19 @@ pub(crate) fn check_vector(
     x: &Tensor,
 ) -> Tensor {
     check_same(op, &[x, v]);
+    check_statistics_vector(op, name, v, channels, x)
+}
+
+/// As [`check_vector`], for statistics.
+#[track_caller]
+pub(crate) fn check_statistics_vector(
+    op: &str,
+    name: &str,
+    v: &Tensor,
+    channels: usize,
+    x: &Tensor,
+) -> Tensor {
+    check_statistics(op, v, x);
     assert!(
         v.dims() == [channels],
         "{op}: {name} {} is not [{channels}], one for each channel of input {}",
@@ -74,10 +87,18 @@ pub(crate) fn check_vector(
     v.contiguous()
 }
 
+/// Checks that statistics of `x` have its dtype, or f32 where that is a 16-bit float.
+#[track_caller]
+pub(crate) fn check_statistics(op: &str, statistics: &Tensor, x: &Tensor) {
+    if !(x.dtype().is_half() && statistics.dtype() == DType::F32) {
+        check_same(op, &[x, statistics]);
+    }
+}
+
 /// `x` (`[N, C, ..]`) with axis 1 innermost in memory; itself if it is already.
 pub(crate) fn channels_innermost(x: &Tensor) -> Tensor {
     if x.layout.has_channels_innermost() {
         return x.clone();
     }
-    x.device().kernels().copy(x, Layout::channels_innermost(x.shape()))
+    x.kernels().copy(x, Layout::channels_innermost(x.shape()))
 }

@@ -1,6 +1,6 @@
 //! Batch normalization and layer normalization, with their derivatives.
 
-use super::{channels_innermost, check_same, check_vector};
+use super::{channels_innermost, check_same, check_statistics_vector, check_vector};
 use crate::{
     Tensor,
     kernels::{BatchNormGrad, LayerNormGrad},
@@ -22,14 +22,14 @@ impl Tensor {
     /// Mean and biased variance of each channel, the batch statistics of batch normalization: each `[C]`.
     ///
     /// Input `[N, C]` or `[N, C, ..]`. Accurate for means far from 0 (no difference of large squares); f32 input is
-    /// summed in f64.
+    /// summed in f64. Of 16-bit input they are f32.
     ///
     /// # Panics
     /// If the input has fewer than 2 axes.
     #[track_caller]
     pub fn batch_norm_stats(&self) -> (Tensor, Tensor) {
         channels("batch_norm_stats", self);
-        self.device().kernels().batch_stats(&channels_innermost(self))
+        self.kernels().batch_stats(&channels_innermost(self))
     }
 
     /// `(x - mean) * invstd * weight + bias` per channel.
@@ -49,9 +49,10 @@ impl Tensor {
     ) -> Tensor {
         let c = channels("batch_norm", self);
         let vector = |name, v| check_vector("batch_norm", name, v, c, self);
-        let (mean, invstd) = (vector("mean", mean), vector("invstd", invstd));
+        let statistics = |name, v| check_statistics_vector("batch_norm", name, v, c, self);
+        let (mean, invstd) = (statistics("mean", mean), statistics("invstd", invstd));
         let (weight, bias) = (weight.map(|w| vector("weight", w)), bias.map(|b| vector("bias", b)));
-        self.device().kernels().batch_norm(
+        self.kernels().batch_norm(
             &channels_innermost(self),
             &mean,
             &invstd,
@@ -82,9 +83,10 @@ impl Tensor {
         let c = channels(OP, self);
         check_gradient(OP, self, dy);
         let vector = |name, v| check_vector(OP, name, v, c, self);
-        let (mean, invstd) = (vector("mean", mean), vector("invstd", invstd));
+        let statistics = |name, v| check_statistics_vector(OP, name, v, c, self);
+        let (mean, invstd) = (statistics("mean", mean), statistics("invstd", invstd));
         let weight = weight.map(|w| vector("weight", w));
-        self.device().kernels().batch_norm_grad(
+        self.kernels().batch_norm_grad(
             &channels_innermost(self),
             &channels_innermost(dy),
             &mean,
@@ -103,7 +105,7 @@ impl Tensor {
     #[track_caller]
     pub fn channel_sums(&self) -> Tensor {
         channels("channel_sums", self);
-        self.device().kernels().channel_sums(&channels_innermost(self))
+        self.kernels().channel_sums(&channels_innermost(self))
     }
 
     /// Layer normalization over the last `axes` axes: `(x - mean) / sqrt(var + eps) * weight + bias` with the mean
@@ -125,7 +127,7 @@ impl Tensor {
     ) -> (Tensor, Tensor) {
         let length = normalized_length("layer_norm", self, axes, &[weight, bias]);
         let contiguous = |t: Option<&Tensor>| t.map(Tensor::contiguous);
-        self.device().kernels().layer_norm(
+        self.kernels().layer_norm(
             &self.contiguous(),
             length,
             contiguous(weight).as_ref(),
@@ -151,8 +153,7 @@ impl Tensor {
         check_gradient("layer_norm_grad", self, dy);
         let weight = weight.map(Tensor::contiguous);
         let (x, dy) = (self.contiguous(), dy.contiguous());
-        let mut grad =
-            self.device().kernels().layer_norm_grad(&x, &dy, length, stats, weight.as_ref());
+        let mut grad = self.kernels().layer_norm_grad(&x, &dy, length, stats, weight.as_ref());
         let normalized = &self.dims()[self.rank() - axes..];
         grad.dweight = grad.dweight.reshape(normalized);
         grad.dbias = grad.dbias.reshape(normalized);

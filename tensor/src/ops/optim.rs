@@ -51,7 +51,7 @@ fn check_in_place(op: &str, x: &mut Tensor, others: &[&Tensor]) {
         );
     }
     if !x.layout.is_dense() {
-        *x = x.device().kernels().copy(x, x.layout.dense_like());
+        *x = x.kernels().copy(x, x.layout.dense_like());
     }
 }
 
@@ -60,7 +60,7 @@ fn in_order_of(t: &Tensor, x: &Tensor) -> Tensor {
     if t.layout.same_order(&x.layout) {
         return t.clone();
     }
-    t.device().kernels().copy(t, x.layout.dense_like())
+    t.kernels().copy(t, x.layout.dense_like())
 }
 
 /// Brings a state tensor into the memory order of `x`, without sharing it.
@@ -92,7 +92,7 @@ impl Tensor {
             reorder(state, self);
             Some(state)
         };
-        self.device().kernels().sgd_step(self, &grad, state, step, first);
+        self.kernels().sgd_step(self, &grad, state, step, first);
     }
 
     /// One step of Adam: with `g = grad` (`+ weight_decay * x` unless decoupled), `m = b1 m + (1 - b1) g`,
@@ -116,7 +116,7 @@ impl Tensor {
         let grad = in_order_of(grad, self);
         reorder(m, self);
         reorder(v, self);
-        self.device().kernels().adam_step(self, &grad, m, v, step);
+        self.kernels().adam_step(self, &grad, m, v, step);
     }
 
     /// `x += weight * (other - x)`, for moving averages. Same as `torch.Tensor.lerp_`.
@@ -127,7 +127,7 @@ impl Tensor {
     pub fn lerp_mut(&mut self, other: &Tensor, weight: f64) {
         check_in_place("lerp", self, &[other]);
         let other = in_order_of(other, self);
-        self.device().kernels().lerp(self, &other, weight);
+        self.kernels().lerp(self, &other, weight);
     }
 }
 
@@ -135,12 +135,12 @@ impl Tensor {
 /// clipped by.
 ///
 /// # Panics
-/// If a dtype is neither f32 nor f64.
+/// If a dtype is no float.
 #[track_caller]
 pub fn sum_of_squares<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> f64 {
     let square = |t: &Tensor| {
         let t = if t.layout.is_dense() { t.clone() } else { t.contiguous() };
-        t.device().kernels().sum_of_squares(&t)
+        t.kernels().sum_of_squares(&t)
     };
     tensors.into_iter().map(square).sum()
 }

@@ -42,7 +42,7 @@ impl Tensor {
         let [left, right, top, bottom] = padding;
         let out_h = padded(h, [top, bottom], self, padding);
         let out_w = padded(w, [left, right], self, padding);
-        self.device().kernels().pad2d(&self.channels_last(), [top, left], [out_h, out_w])
+        self.kernels().pad2d(&self.channels_last(), [top, left], [out_h, out_w])
     }
 
     /// Images continued by their mirror image; the border itself is not repeated.
@@ -58,7 +58,7 @@ impl Tensor {
         let [_, _, h, w] = image_dims("reflection_pad2d", self.shape());
         check_reflection(h, [padding[2], padding[3]], self, padding);
         check_reflection(w, [padding[0], padding[1]], self, padding);
-        self.device().kernels().reflection_pad2d(&self.channels_last(), padding)
+        self.kernels().reflection_pad2d(&self.channels_last(), padding)
     }
 
     /// The gradient of the input of [`reflection_pad2d`](Self::reflection_pad2d) from its output's gradient
@@ -78,7 +78,7 @@ impl Tensor {
             "reflection_pad2d_grad: {} is not the shape of images padded by {padding:?} (left, right, top, bottom)",
             self.shape()
         );
-        self.device().kernels().reflection_pad2d_grad(&self.channels_last(), padding)
+        self.kernels().reflection_pad2d_grad(&self.channels_last(), padding)
     }
 }
 

@@ -73,7 +73,7 @@ impl Tensor {
             "max_pool2d: kernel {:?} has more than 256 cells, the most that an index holds",
             pool.kernel
         );
-        self.device().kernels().max_pool2d(&self.channels_last(), pool, size)
+        self.kernels().max_pool2d(&self.channels_last(), pool, size)
     }
 
     /// The input's gradient of [`max_pool2d`](Self::max_pool2d) from the output's (`self`), the cells it returned and
@@ -96,7 +96,7 @@ impl Tensor {
             check_pooled(OP, t, input, [n, c, out_h, out_w]);
         }
         let (dy, cells) = (self.channels_last(), cells.channels_last());
-        self.device().kernels().max_pool2d_grad(&dy, &cells, pool, dims)
+        self.kernels().max_pool2d_grad(&dy, &cells, pool, dims)
     }
 
     /// The mean of each window.
@@ -113,7 +113,7 @@ impl Tensor {
         let [_, _, h, w] = image_dims("avg_pool2d", self.shape());
         let windows = [pool.windows(0, h, out_h), pool.windows(1, w, out_w)];
         let divisor = count_include_pad.then_some(pool.kernel[0] * pool.kernel[1]);
-        self.device().kernels().avg_pool2d(&self.channels_last(), &windows, divisor)
+        self.kernels().avg_pool2d(&self.channels_last(), &windows, divisor)
     }
 
     /// The input's gradient of [`avg_pool2d`](Self::avg_pool2d) from the output's (`self`) and the input's
@@ -134,7 +134,7 @@ impl Tensor {
         check_pooled("avg_pool2d_grad", self, input, [n, c, out_h, out_w]);
         let windows = [pool.windows(0, h, out_h), pool.windows(1, w, out_w)];
         let divisor = count_include_pad.then_some(pool.kernel[0] * pool.kernel[1]);
-        self.device().kernels().avg_pool2d_grad(&self.channels_last(), &windows, divisor, [h, w])
+        self.kernels().avg_pool2d_grad(&self.channels_last(), &windows, divisor, [h, w])
     }
 
     /// The mean of `size[0] x size[1]` windows that share the image evenly; `[1, 1]` is global average pooling.
@@ -153,7 +153,7 @@ impl Tensor {
             self.shape()
         );
         let windows = [adaptive_windows(h, size[0]), adaptive_windows(w, size[1])];
-        self.device().kernels().avg_pool2d(&self.channels_last(), &windows, None)
+        self.kernels().avg_pool2d(&self.channels_last(), &windows, None)
     }
 
     /// The input's gradient of [`adaptive_avg_pool2d`](Self::adaptive_avg_pool2d) from the output's (`self`) and the
@@ -168,7 +168,7 @@ impl Tensor {
         let [n, c, h, w] = image_dims("adaptive_avg_pool2d_grad", input);
         check_pooled("adaptive_avg_pool2d_grad", self, input, [n, c, out_h, out_w]);
         let windows = [adaptive_windows(h, out_h), adaptive_windows(w, out_w)];
-        self.device().kernels().avg_pool2d_grad(&self.channels_last(), &windows, None, [h, w])
+        self.kernels().avg_pool2d_grad(&self.channels_last(), &windows, None, [h, w])
     }
 }
 

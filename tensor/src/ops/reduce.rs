@@ -21,7 +21,7 @@ impl Tensor {
             op.name(),
             self.shape()
         );
-        let y = self.device().kernels().reduce(op, self, &resolved);
+        let y = self.kernels().reduce(op, self, &resolved);
         if keepdim { y } else { y.reshape(self.shape().without_axes(op.name(), axes)) }
     }
 
@@ -41,7 +41,7 @@ impl Tensor {
     /// ```
     ///
     /// # Panics
-    /// If an axis does not exist or occurs twice, or the dtype is bf16 or f16.
+    /// If an axis does not exist or occurs twice.
     #[track_caller]
     pub fn sum(&self, axes: &[isize], keepdim: bool) -> Tensor {
         self.reduce(ReduceOp::Sum, axes, keepdim)
@@ -57,7 +57,7 @@ impl Tensor {
     /// [`broadcast_to`](Tensor::broadcast_to). Like `torch.Tensor.sum_to_size`.
     ///
     /// # Panics
-    /// If `shape` does not broadcast to this tensor's shape, or the dtype is bf16 or f16.
+    /// If `shape` does not broadcast to this tensor's shape.
     #[track_caller]
     pub fn sum_to(&self, shape: impl Into<Shape>) -> Tensor {
         let shape = shape.into();
@@ -80,7 +80,7 @@ impl Tensor {
     /// Mean over `axes`, NaN over no elements. Like `torch.mean`.
     ///
     /// # Panics
-    /// If an axis does not exist or occurs twice, or the dtype is neither f32 nor f64.
+    /// If an axis does not exist or occurs twice, or the dtype is no float.
     #[track_caller]
     pub fn mean(&self, axes: &[isize], keepdim: bool) -> Tensor {
         self.reduce(ReduceOp::Mean, axes, keepdim)
@@ -95,7 +95,7 @@ impl Tensor {
     /// Sum of squares over `axes`.
     ///
     /// # Panics
-    /// If an axis does not exist or occurs twice, or the dtype is neither f32 nor f64.
+    /// If an axis does not exist or occurs twice, or the dtype is no float.
     #[track_caller]
     pub fn sum_squares(&self, axes: &[isize], keepdim: bool) -> Tensor {
         self.reduce(ReduceOp::SumSquares, axes, keepdim)
@@ -106,9 +106,12 @@ impl Tensor {
     /// Squares are summed in f64 but the sum is rounded to the dtype: norms beyond 1.8e19 overflow in f32.
     ///
     /// # Panics
-    /// If an axis does not exist or occurs twice, or the dtype is neither f32 nor f64.
+    /// If an axis does not exist or occurs twice, or the dtype is no float.
     #[track_caller]
     pub fn l2_norm(&self, axes: &[isize], keepdim: bool) -> Tensor {
+        if self.dtype().is_half() {
+            return self.to_dtype(DType::F32).l2_norm(axes, keepdim).to_dtype(self.dtype());
+        }
         self.sum_squares(axes, keepdim).sqrt()
     }
 
@@ -118,9 +121,12 @@ impl Tensor {
     /// where `n <= correction`.
     ///
     /// # Panics
-    /// If an axis does not exist or occurs twice, or the dtype is neither f32 nor f64.
+    /// If an axis does not exist or occurs twice, or the dtype is no float.
     #[track_caller]
     pub fn var(&self, axes: &[isize], correction: usize, keepdim: bool) -> Tensor {
+        if self.dtype().is_half() {
+            return self.to_dtype(DType::F32).var(axes, correction, keepdim).to_dtype(self.dtype());
+        }
         let n: usize =
             resolve_axes("var", axes, &self.shape()).into_iter().map(|a| self.dims()[a]).product();
         let centered = self.sub(&self.mean(axes, true));
@@ -129,19 +135,19 @@ impl Tensor {
         centered.sum_squares(axes, keepdim).mul_scalar(1.0 / divisor)
     }
 
-    /// Largest element over `axes`; NaN if there is one. f32, f64, I64 or U8. Like `torch.amax`.
+    /// Largest element over `axes`; NaN if there is one. Any dtype. Like `torch.amax`.
     ///
     /// # Panics
-    /// If an axis does not exist, occurs twice or has length 0, or the dtype is bf16 or f16.
+    /// If an axis does not exist, occurs twice or has length 0.
     #[track_caller]
     pub fn amax(&self, axes: &[isize], keepdim: bool) -> Tensor {
         self.reduce(ReduceOp::Max, axes, keepdim)
     }
 
-    /// Smallest element over `axes`; NaN if there is one. f32, f64, I64 or U8. Like `torch.amin`.
+    /// Smallest element over `axes`; NaN if there is one. Any dtype. Like `torch.amin`.
     ///
     /// # Panics
-    /// If an axis does not exist, occurs twice or has length 0, or the dtype is bf16 or f16.
+    /// If an axis does not exist, occurs twice or has length 0.
     #[track_caller]
     pub fn amin(&self, axes: &[isize], keepdim: bool) -> Tensor {
         self.reduce(ReduceOp::Min, axes, keepdim)
@@ -150,9 +156,12 @@ impl Tensor {
     /// `log(sum exp(x))` over `axes`, without overflow for any `x`. Like `torch.logsumexp`.
     ///
     /// # Panics
-    /// If an axis does not exist, occurs twice or has length 0, or the dtype is neither f32 nor f64.
+    /// If an axis does not exist, occurs twice or has length 0, or the dtype is no float.
     #[track_caller]
     pub fn logsumexp(&self, axes: &[isize], keepdim: bool) -> Tensor {
+        if self.dtype().is_half() {
+            return self.to_dtype(DType::F32).logsumexp(axes, keepdim).to_dtype(self.dtype());
+        }
         let max = self.amax(axes, true);
         // An infinite maximum is not subtracted (inf - inf is NaN), the largest finite number does as well.
         let largest = if self.dtype() == DType::F32 { f64::from(f32::MAX) } else { f64::MAX };
@@ -170,7 +179,7 @@ impl Tensor {
             op.name(),
             self.shape()
         );
-        let y = self.device().kernels().arg_reduce(op, self, axis);
+        let y = self.kernels().arg_reduce(op, self, axis);
         if keepdim { y.unsqueeze(axis as isize) } else { y }
     }
 
@@ -179,7 +188,7 @@ impl Tensor {
     /// Like `torch.argmax`, which does not promise the first of equals.
     ///
     /// # Panics
-    /// If the axis does not exist or has length 0, or the dtype is bf16 or f16.
+    /// If the axis does not exist or has length 0.
     #[track_caller]
     pub fn argmax(&self, axis: isize, keepdim: bool) -> Tensor {
         self.arg_reduce(ArgOp::Max, axis, keepdim)
@@ -190,7 +199,7 @@ impl Tensor {
     /// Like `torch.argmin`, which does not promise the first of equals.
     ///
     /// # Panics
-    /// If the axis does not exist or has length 0, or the dtype is bf16 or f16.
+    /// If the axis does not exist or has length 0.
     #[track_caller]
     pub fn argmin(&self, axis: isize, keepdim: bool) -> Tensor {
         self.arg_reduce(ArgOp::Min, axis, keepdim)
@@ -199,11 +208,11 @@ impl Tensor {
     /// Running sum along `axis`, the element itself included. Like `torch.cumsum`.
     ///
     /// # Panics
-    /// If the axis does not exist or the dtype is neither f32 nor f64.
+    /// If the axis does not exist or the dtype is no float.
     #[track_caller]
     pub fn cumsum(&self, axis: isize) -> Tensor {
         let axis = axis_index("cumsum", axis, &self.shape());
-        self.device().kernels().cumsum(self, axis)
+        self.kernels().cumsum(self, axis)
     }
 
     /// Whether every element of a float tensor is finite; true for integers.

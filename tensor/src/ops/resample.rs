@@ -240,7 +240,7 @@ impl Tensor {
     /// Memory order is kept. The transposed matrix gives the derivative.
     ///
     /// # Panics
-    /// If the axis does not exist or has another length than the matrix has inputs, or the dtype is neither f32 nor f64.
+    /// If the axis does not exist or has another length than the matrix has inputs, or the dtype is no float.
     #[track_caller]
     pub fn resample(&self, axis: isize, taps: &Taps) -> Tensor {
         let axis = axis_index("resample", axis, &self.shape());
@@ -250,7 +250,7 @@ impl Tensor {
             self.shape(),
             taps.len
         );
-        self.device().kernels().resample(self, axis, taps)
+        self.kernels().resample(self, axis, taps)
     }
 
     /// Images `[N, C, H, W]` at another size `[height, width]`. Same as `torch.nn.functional.interpolate` with `size`;
@@ -258,7 +258,7 @@ impl Tensor {
     /// dtype.
     ///
     /// # Panics
-    /// As [`Interpolate::taps`], or if the dtype is neither f32 nor f64.
+    /// As [`Interpolate::taps`], or if the dtype is no float.
     #[track_caller]
     pub fn interpolate(&self, size: [usize; 2], how: &Interpolate) -> Tensor {
         let [rows, columns] = how.taps(self.shape(), size);

@@ -1,6 +1,6 @@
 //! Softmax and cross entropy, with their derivatives.
 
-use super::check_same;
+use super::{check_same, check_statistics};
 use crate::{DType, Tensor, kernels::Classes, shape::axis_index};
 
 /// What a cross entropy compares logits `[N, K]` or `[N, K, d1, ..]` with.
@@ -33,7 +33,7 @@ impl Tensor {
     fn softmax_op(&self, op: &str, axis: isize, log: bool) -> Tensor {
         let axis = axis_index(op, axis, &self.shape());
         let (rows, back) = rows_along(self, axis);
-        self.device().kernels().softmax(&rows, log).permute(&back)
+        self.kernels().softmax(&rows, log).permute(&back)
     }
 
     /// `e^x / sum(e^x)` along `axis` (negative: from the end), computed from `x - max(x)`.
@@ -42,7 +42,7 @@ impl Tensor {
     /// Same as `torch.softmax`.
     ///
     /// # Panics
-    /// If the axis does not exist or the dtype is neither f32 nor f64.
+    /// If the axis does not exist or the dtype is no float.
     #[track_caller]
     pub fn softmax(&self, axis: isize) -> Tensor {
         self.softmax_op("softmax", axis, false)
@@ -51,7 +51,7 @@ impl Tensor {
     /// `x - log(sum(e^x))` along `axis`; memory as with [`softmax`](Self::softmax). Same as `torch.log_softmax`.
     ///
     /// # Panics
-    /// If the axis does not exist or the dtype is neither f32 nor f64.
+    /// If the axis does not exist or the dtype is no float.
     #[track_caller]
     pub fn log_softmax(&self, axis: isize) -> Tensor {
         self.softmax_op("log_softmax", axis, true)
@@ -69,7 +69,7 @@ impl Tensor {
         );
         let (y, back) = rows_along(self, axis);
         let (dy, _) = rows_along(dy, axis);
-        self.device().kernels().softmax_grad(&y, &dy, log).permute(&back)
+        self.kernels().softmax_grad(&y, &dy, log).permute(&back)
     }
 
     /// The input's gradient of [`softmax`](Self::softmax) from its output `y` (`self`) and the gradient `dy` of that:
@@ -104,7 +104,7 @@ impl Tensor {
     #[track_caller]
     pub fn cross_entropy(&self, targets: Targets) -> (Tensor, Tensor) {
         let (logits, targets) = class_rows("cross_entropy", self, targets);
-        let (loss, lse) = self.device().kernels().cross_entropy(&logits, targets.as_kernel());
+        let (loss, lse) = self.kernels().cross_entropy(&logits, targets.as_kernel());
         let shape = self.shape().without_axis(1);
         (loss.reshape(shape), lse.reshape(shape))
     }
@@ -118,7 +118,8 @@ impl Tensor {
     pub fn cross_entropy_grad(&self, targets: Targets, lse: &Tensor, dloss: &Tensor) -> Tensor {
         const OP: &str = "cross_entropy_grad";
         let (logits, targets) = class_rows(OP, self, targets);
-        check_same(OP, &[self, lse, dloss]);
+        check_same(OP, &[self, dloss]);
+        check_statistics(OP, lse, self);
         let shape = self.shape().without_axis(1);
         assert!(
             lse.shape() == shape && dloss.shape() == shape,
@@ -128,7 +129,7 @@ impl Tensor {
             self.shape()
         );
         let (lse, dloss) = (lse.contiguous(), dloss.contiguous());
-        let kernels = self.device().kernels();
+        let kernels = self.kernels();
         let dx = kernels.cross_entropy_grad(&logits, targets.as_kernel(), &lse, &dloss);
         let mut back: Vec<usize> = (0..self.rank() - 1).collect();
         back.insert(1, self.rank() - 1);
