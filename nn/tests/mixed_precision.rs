@@ -15,7 +15,7 @@ fn net() -> Sequential {
         .with(Checkpoint::new(block))
         .with(Conv2d::new(8, 4, 3))
         .with(ReLU)
-        .with(Flatten::default())
+        .with(Flatten)
         .with(LayerNorm::new([16]))
         .with(Linear::new(16, 3));
     net.initialize(5, DType::F32, Device::Cpu);

@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use lpconv::{ConvertConfig, MaskConfig, Surround};
 use serde::{Deserialize, Serialize};
+use tensor::DType;
 
 use crate::experiments::{Request, ScaleName};
 
@@ -108,10 +109,18 @@ pub(super) struct Recipe {
     pub(super) p_min: f64,
     /// What stands around transferred weights: `random` or `zero`.
     pub(super) surround: String,
+    /// Of the products while training: `f32`, or `bf16` for mixed precision. Evaluation is in f32.
+    #[serde(default = "full_precision")]
+    pub(super) precision: String,
     /// Test puzzles on which ablations are measured.
     pub(super) ablation_puzzles: usize,
     /// Step of the half-window of ablated angles, degrees.
     pub(super) ablation_step_deg: usize,
+}
+
+/// What recipes written before there was a choice mean.
+fn full_precision() -> String {
+    "f32".into()
 }
 
 impl Recipe {
@@ -131,6 +140,7 @@ impl Recipe {
             split_seed: 42,
             p_min: 2.0,
             surround: "random".into(),
+            precision: full_precision(),
             ablation_puzzles: 200_000,
             ablation_step_deg: 5,
         };
@@ -177,6 +187,15 @@ impl Recipe {
         }
     }
 
+    /// The dtype of mixed precision, if that is asked for.
+    pub(super) fn autocast(&self) -> Result<Option<DType>, String> {
+        match self.precision.as_str() {
+            "f32" => Ok(None),
+            "bf16" => Ok(Some(DType::BF16)),
+            other => Err(format!("precision = \"{other}\": expected f32 or bf16")),
+        }
+    }
+
     /// What is impossible about the recipe, if anything.
     pub(super) fn check(&self, request: &Request) -> Result<(), String> {
         let positive = [
@@ -216,6 +235,7 @@ impl Recipe {
             ));
         }
         self.surround()?;
+        self.autocast()?;
         match (self.source.as_str(), &request.data) {
             ("embedded" | "generated", None) | ("file", Some(_)) => Ok(()),
             ("file", None) => Err(

@@ -225,7 +225,9 @@ fn train(
         // Where the authors clamp: on the parameter, after backward and before the step (specification 1.5).
         trainer = trainer.before_step(|net: &mut SudokuNet| clamp_p(net, recipe.p_min));
     }
+    let autocast = recipe.autocast().map_err(Failure::Usage)?;
     let step = |batch: &Batch, net: &SudokuNet, cx: &mut Context| {
+        cx.set_autocast(autocast);
         let logits = net.call(&Var::constant(batch.input.clone()), cx);
         let loss = cross_entropy(&logits, &batch.target, 0.0, Reduction::Mean);
         StepOutput::new(loss, batch.input.dims()[0])
