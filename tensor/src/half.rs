@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use crate::{
-    AdamStep, BatchNormGrad, Conv2dOptions, DType, LayerNormGrad, Pool2d, Sampling, SgdStep, Shape,
-    Taps, Tensor,
+    AdamStep, BatchNormGrad, Conv2dOptions, DType, LayerNormGrad, Pool2d, RecurrentCell, Sampling,
+    SgdStep, Shape, Taps, Tensor,
     kernels::{
         ArgOp, BinaryOp, Classes, CompareOp, Kernels, LpWindow, MaskGradient, ReduceOp, UnaryOp,
     },
@@ -151,6 +151,30 @@ impl Kernels for Half {
     }
     fn resample(&self, x: &Tensor, axis: usize, taps: &Taps) -> Tensor {
         device(x).resample(&up(x), axis, taps).to_dtype(x.dtype())
+    }
+    fn recurrent_step(
+        &self,
+        cell: RecurrentCell,
+        from_input: &Tensor,
+        from_state: &Tensor,
+        state: &Tensor,
+        output: Shape,
+    ) -> Tensor {
+        let [i, s, old] = up_all([from_input, from_state, state]);
+        let step = device(state).recurrent_step(cell, &i, &s, &old, output);
+        step.to_dtype(from_input.dtype())
+    }
+    fn recurrent_step_grad(
+        &self,
+        cell: RecurrentCell,
+        dstate: &Tensor,
+        step: &Tensor,
+        state: &Tensor,
+        output: Shape,
+    ) -> Tensor {
+        let [d, step, old] = up_all([dstate, step, state]);
+        let gradients = device(dstate).recurrent_step_grad(cell, &d, &step, &old, output);
+        gradients.to_dtype(dstate.dtype())
     }
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let bias = bias.map(up);

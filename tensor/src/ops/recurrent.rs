@@ -86,7 +86,7 @@ impl Tensor {
     /// The first `states · H` columns of the result are the new state; the others are what the derivative needs.
     ///
     /// # Panics
-    /// If shapes do not fit, dtypes or devices differ, or the dtype is neither f32 nor f64.
+    /// If shapes do not fit, dtypes or devices differ, or the dtype is no float.
     #[track_caller]
     pub fn recurrent_step(
         &self,
@@ -102,7 +102,7 @@ impl Tensor {
         ];
         let [n, hidden] = cell.hidden(operands);
         let shape = Shape::new(&[n, (cell.states() + cell.kept()) * hidden]);
-        self.device().kernels().recurrent_step(cell, self, from_state, state, shape)
+        self.kernels().recurrent_step(cell, self, from_state, state, shape)
     }
 
     /// The derivative of [`recurrent_step`](Self::recurrent_step) from the gradient of the new state (`self`,
@@ -128,7 +128,7 @@ impl Tensor {
         ];
         let [n, hidden] = cell.hidden(operands);
         let shape = Shape::new(&[n, (cell.state_from() + states) * hidden]);
-        self.device().kernels().recurrent_step_grad(cell, self, step, state, shape)
+        self.kernels().recurrent_step_grad(cell, self, step, state, shape)
     }
 }
 
