@@ -29,5 +29,5 @@ mod var;
 pub use checkpoint::checkpoint;
 pub use gradients::Gradients;
 pub use op::{Op, Saved, Saver};
-pub use ops::{BatchStats, OPS, OpInfo, Reduction};
+pub use ops::{Attention, BatchStats, OPS, OpInfo, Reduction};
 pub use var::Var;

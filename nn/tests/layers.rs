@@ -4,11 +4,11 @@ use autograd::Var;
 use nn::{
     Context, Forward, Module, ModuleExt,
     layers::{
-        AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, BatchNormOptions, Dropout, Identity, LayerNorm,
-        LayerNorm2d, MaxPool2d, ReflectionPad2d, ZeroPad2d,
+        AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, BatchNormOptions, DropPath, Dropout, Identity,
+        LayerNorm, LayerNorm2d, MaxPool2d, ReflectionPad2d, Upsample, ZeroPad2d,
     },
 };
-use tensor::{DType, Device, Stream, Tensor};
+use tensor::{DType, Device, Interpolate, Stream, Tensor};
 
 fn initialized<M: Module>(mut module: M) -> M {
     module.initialize(7, DType::F64, Device::Cpu);
@@ -174,6 +174,27 @@ fn dropout_drops_in_training_only() {
     assert_ne!(run(&mut one_forward), y, "a second use in the same forward draws anew");
 }
 
+#[test]
+fn drop_path_drops_whole_samples_in_training_only() {
+    let x = Var::leaf(normal(&[400, 2, 3]));
+    let layer = DropPath::new(0.25);
+    assert_eq!(eval(&layer, x.value()).to_f64_vec(), x.value().to_f64_vec());
+    let y = layer.call(&x, &mut Context::train(Stream::new(1)));
+    let ratio = (y.value() / x.value()).to_f64_vec();
+    let dropped = ratio.chunks(6).filter(|sample| sample[0] == 0.0).count();
+    // 4 standard deviations of a binomial.
+    assert!((dropped as f64 - 100.0).abs() < 4.0 * 8.7, "{dropped} dropped");
+    for sample in ratio.chunks(6) {
+        let expected = if sample[0] == 0.0 { 0.0 } else { 4.0 / 3.0 };
+        assert!(sample.iter().all(|v| (v - expected).abs() < 1e-12), "{sample:?}");
+    }
+    let dx = y.sum().backward().wrt(&x).to_f64_vec();
+    assert!(dx.iter().zip(&ratio).all(|(a, b)| (a - b).abs() < 1e-12));
+    let all = DropPath::new(1.0).call(&x, &mut Context::train(Stream::new(1)));
+    assert!(all.value().to_f64_vec().iter().all(|v| *v == 0.0));
+    assert_eq!(DropPath::rates(0.5, 3), [0.0, 0.25, 0.5]);
+}
+
 // ---- the others -----------------------------------------------------------------------------------------------
 
 #[test]
@@ -183,6 +204,8 @@ fn images_are_padded_and_pooled() {
     assert_eq!(shape(&ZeroPad2d::new([1, 2, 3, 4])), [1, 2, 11, 7]);
     assert_eq!(shape(&ReflectionPad2d::new([1, 2, 3, 0])), [1, 2, 7, 7]);
     assert_eq!(shape(&Identity), [1, 2, 4, 4]);
+    assert_eq!(shape(&Upsample::to([3, 9], Interpolate::default())), [1, 2, 3, 9]);
+    assert_eq!(shape(&Upsample::by([2.0, 0.5], Interpolate::default())), [1, 2, 8, 2]);
     let first = |layer: &dyn Forward| eval(layer, &x).select(1, 0).to_f64_vec();
     assert_eq!(first(&ReflectionPad2d::new([1, 0, 0, 0]))[..5], [1.0, 0.0, 1.0, 2.0, 3.0]);
     assert_eq!(first(&MaxPool2d::new(2, 2)), [5.0, 7.0, 13.0, 15.0]);

@@ -5,6 +5,7 @@
 //! checks below, `cargo xtask verify --gradients`, and the op table.
 
 mod arithmetic;
+mod attention;
 mod cast;
 mod conv;
 mod dropout;
@@ -24,6 +25,7 @@ mod shape;
 mod softmax;
 mod unary;
 
+pub use attention::Attention;
 pub use loss::Reduction;
 pub use norm::BatchStats;
 
@@ -62,6 +64,7 @@ pub const OPS: &[&[OpInfo]] = &[
     norm::INFO,
     response_norm::INFO,
     softmax::INFO,
+    attention::INFO,
     loss::INFO,
     dropout::INFO,
 ];

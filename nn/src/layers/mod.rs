@@ -1,6 +1,7 @@
 //! Layers: one file a family, names and defaults as in `torch.nn`.
 
 mod activation;
+mod attention;
 mod checkpoint;
 mod conv;
 mod dropout;
@@ -11,11 +12,13 @@ mod pool;
 mod recurrent;
 mod sequential;
 mod shape;
+mod upsample;
 
 pub use activation::{ELU, GELU, ReLU, Sigmoid, Softplus, Tanh};
+pub use attention::MultiheadAttention;
 pub use checkpoint::Checkpoint;
 pub use conv::{Conv2d, Conv2dOptions, Effective, Parametrization};
-pub use dropout::Dropout;
+pub use dropout::{DropPath, Dropout};
 pub use linear::Linear;
 pub use norm::{BatchNorm2d, BatchNormOptions, Grn, LayerNorm, LayerNorm2d};
 pub use pad::{ReflectionPad2d, ZeroPad2d};
@@ -23,3 +26,4 @@ pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
 pub use recurrent::{Gru, GruCell, Lstm, LstmCell, RecurrentOptions};
 pub use sequential::Sequential;
 pub use shape::{Flatten, Identity};
+pub use upsample::Upsample;

@@ -4,7 +4,7 @@ use anyhow::{Result, bail, ensure};
 use autograd::{Reduction, Var};
 use nn::{
     Context, Forward, Module, ModuleExt,
-    layers::{BatchNorm2d, BatchNormOptions, Grn},
+    layers::{BatchNorm2d, BatchNormOptions, Grn, MultiheadAttention},
     loss::{PoissonNll, mse, poisson_nll},
 };
 use tensor::{Conv2dOptions, Device, Pool2d, Stream, Tensor};
@@ -26,6 +26,7 @@ pub(super) const RUNNERS: &[Runner] = &[
     ops("batch_norm", batch_norm),
     ops("layer_norm", layer_norm),
     ops("grn", grn),
+    ops("multi_head_attention", multi_head_attention),
     ops("softmax", |run| along_axis(run, Var::softmax)),
     ops("log_softmax", |run| along_axis(run, Var::log_softmax)),
     ops("cross_entropy", cross_entropy),
@@ -156,6 +157,21 @@ pub(super) fn load(run: &Run, layer: &mut dyn Module, names: &[impl AsRef<str>])
     for (name, param) in layer.named_parameters() {
         run.leaf(&name, param.leaf());
     }
+    Ok(())
+}
+
+fn multi_head_attention(run: &Run) -> Result<()> {
+    let x = run.var("x")?;
+    let mut layer = MultiheadAttention::new(run.attr("embed")?, run.attr("heads")?);
+    // The vectors' names have no dots.
+    let stored = |name: &str| name.replace('.', "_");
+    let names = ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"];
+    let state = names.map(|n| Ok((n.to_owned(), run.tensor(&format!("in.{}", stored(n)))?)));
+    layer.load_state_dict(state.into_iter().collect::<Result<_>>()?)?;
+    for (name, param) in layer.named_parameters() {
+        run.leaf(&stored(&name), param.leaf());
+    }
+    run.output("y", layer.call(&x, &mut Context::train(Stream::new(0))));
     Ok(())
 }
 
