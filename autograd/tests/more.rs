@@ -5,7 +5,7 @@ mod golden;
 
 use std::collections::BTreeMap;
 
-use autograd::Var;
+use autograd::{Attention, Var};
 use golden::{Golden, check_all};
 use serde::de::DeserializeOwned;
 use tensor::{GridSample, Interpolate, InterpolateMode, SampleMode, SamplePadding, Tensor};
@@ -32,6 +32,18 @@ fn run(golden: &Golden, v: &BTreeMap<&str, Var>) -> Vec<(&'static str, Var)> {
             x().interpolate_by(attr(golden, "factors"), &interpolation(golden))
         }
         "interpolate" => x().interpolate(attr(golden, "size"), &interpolation(golden)),
+        "sort" => x().sort(attr(golden, "axis"), attr(golden, "descending")).0,
+        "topk" => x().topk(attr(golden, "k"), attr(golden, "axis"), attr(golden, "largest")).0,
+        "adaptive_max_pool2d" => x().relu().adaptive_max_pool2d(attr(golden, "size")).0,
+        "tril" => x().tril(attr(golden, "diagonal")),
+        "triu" => x().triu(attr(golden, "diagonal")),
+        "roll" => x().roll(attr(golden, "shift"), attr(golden, "axis")),
+        "repeat" => x().repeat(&attr::<Vec<usize>>(golden, "times")),
+        "scaled_dot_product_attention" => {
+            let (mask, causal) = (v.get("mask").map(Var::value), has(golden, "causal"));
+            let options = Attention { mask, causal, ..Default::default() };
+            v["q"].scaled_dot_product_attention(&v["k"], &v["v"], &options)
+        }
         other => panic!("{}: no test for op {other}", golden.name),
     };
     vec![("y", y)]

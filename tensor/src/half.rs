@@ -336,6 +336,9 @@ impl Kernels for Half {
     fn cat(&self, tensors: &[&Tensor], axis: usize, length: usize) -> Tensor {
         device(tensors[0]).cat(tensors, axis, length)
     }
+    fn argsort(&self, x: &Tensor, descending: bool) -> Tensor {
+        device(x).argsort(x, descending)
+    }
     fn flip(&self, x: &Tensor, axes: &[usize]) -> Tensor {
         device(x).flip(x, axes)
     }

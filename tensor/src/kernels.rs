@@ -453,6 +453,8 @@ pub(crate) trait Kernels: Send + Sync {
     fn where_(&self, condition: &Tensor, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor;
     /// One behind the other along `axis`; `length` is the sum of their lengths.
     fn cat(&self, tensors: &[&Tensor], axis: usize, length: usize) -> Tensor;
+    /// For each row of contiguous `x` the indices that sort it; equal elements keep their order, NaN is largest.
+    fn argsort(&self, x: &Tensor, descending: bool) -> Tensor;
     /// Elements in reverse order along `axes`.
     fn flip(&self, x: &Tensor, axes: &[usize]) -> Tensor;
     /// Slices of `x` along `axis` in the order of the vector `index`.

@@ -14,6 +14,7 @@ mod index;
 mod loss;
 mod matmul;
 mod norm;
+mod order;
 mod pad;
 mod pool;
 mod power;
@@ -55,6 +56,7 @@ pub const OPS: &[&[OpInfo]] = &[
     reduce::INFO,
     shape::INFO,
     index::INFO,
+    order::INFO,
     matmul::INFO,
     conv::INFO,
     pad::INFO,

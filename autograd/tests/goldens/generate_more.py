@@ -75,6 +75,49 @@ def sampling():
         )
 
 
+def order():
+    for axis, descending in [(1, False), (-1, True)]:
+        case(
+            f"sort/axis{axis}",
+            "sort",
+            lambda x: torch.sort(x, dim=axis, descending=descending, stable=True).values,
+            {"x": normal(3, 4, 5)},
+            {"axis": axis, "descending": descending},
+        )
+    for axis, largest in [(0, True), (2, False)]:
+        case(
+            f"topk/axis{axis}",
+            "topk",
+            lambda x: torch.topk(x, 2, dim=axis, largest=largest).values,
+            {"x": normal(3, 4, 5)},
+            {"k": 2, "axis": axis, "largest": largest},
+        )
+    for size in [(1, 1), (3, 2), (7, 9)]:
+        case(
+            f"adaptive_max_pool2d/{size[0]}x{size[1]}",
+            "adaptive_max_pool2d",
+            # Ties: the gradient goes to the first one.
+            lambda x: F.adaptive_max_pool2d(F.relu(x), size),
+            {"x": normal(2, 3, 5, 6)},
+            {"size": size},
+        )
+    case("tril/1", "tril", lambda x: torch.tril(x, 1), {"x": normal(2, 4, 5)}, {"diagonal": 1})
+    case("triu/-1", "triu", lambda x: torch.triu(x, -1), {"x": normal(2, 4, 5)}, {"diagonal": -1})
+    case("roll/2", "roll", lambda x: torch.roll(x, 2, 1), {"x": normal(2, 5)}, {"shift": 2, "axis": 1})
+    case("repeat/2x3", "repeat", lambda x: x.repeat(2, 3), {"x": normal(2, 3)}, {"times": [2, 3]})
+
+
+def attention():
+    mask = torch.rand(4, 5) > 0.4
+    mask[:, 0] = True
+    sizes = [(2, 2, 4, 3), (2, 2, 5, 3), (2, 2, 5, 6)]
+    q, k, v = [normal(*size) for size in sizes]
+    sdpa = F.scaled_dot_product_attention
+    op = "scaled_dot_product_attention"
+    case(f"{op}/mask", op, lambda q, k, v, mask: sdpa(q, k, v, mask), {"q": q, "k": k, "v": v, "mask": mask})
+    case(f"{op}/causal", op, lambda q, k, v: sdpa(q, k, v, is_causal=True), {"q": q, "k": k, "v": v}, {"causal": True})
+
+
 def save(path, metadata):
     names = {torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
     head, data = {"__metadata__": metadata}, b""
@@ -90,5 +133,7 @@ def save(path, metadata):
 
 
 sampling()
+order()
+attention()
 metadata = {"cases": json.dumps(cases), "made_with": f"torch {torch.__version__}"}
 save(sys.argv[1], metadata)

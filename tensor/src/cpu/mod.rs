@@ -16,6 +16,7 @@ mod lp_mask;
 mod matmul;
 mod microkernel;
 mod optim;
+mod order;
 mod pad;
 pub(crate) mod parallel;
 mod pool;
@@ -298,6 +299,9 @@ impl Kernels for Cpu {
     }
     fn cat(&self, tensors: &[&Tensor], axis: usize, length: usize) -> Tensor {
         index::cat(tensors, axis, length)
+    }
+    fn argsort(&self, x: &Tensor, descending: bool) -> Tensor {
+        order::argsort(x, descending)
     }
     fn flip(&self, x: &Tensor, axes: &[usize]) -> Tensor {
         index::flip(x, axes)

@@ -9,6 +9,7 @@ mod lp_mask;
 mod matmul;
 mod norm;
 mod optim;
+mod order;
 mod pad;
 mod pool;
 mod recurrent;
