@@ -154,7 +154,7 @@ impl<'a> Context<'a> {
         self
     }
 
-    /// Mixed precision: convolutions and linear layers convert their f32 operands to this 16-bit dtype,
+    /// Mixed precision: convolutions, linear layers and attention convert their f32 operands to this 16-bit dtype,
     /// normalizations convert theirs back, losses are f32, all else follows its input. `None` switches it off.
     ///
     /// Parameters stay f32 and their gradients arrive in f32. Products are accumulated in f32 and rounded once. The policy of

@@ -3,7 +3,10 @@
 use autograd::Var;
 use nn::{
     Context, Forward, ModuleExt,
-    layers::{BatchNorm2d, Checkpoint, Conv2d, Flatten, LayerNorm, Linear, ReLU, Sequential},
+    layers::{
+        BatchNorm2d, Checkpoint, Conv2d, Flatten, LayerNorm, Linear, MultiheadAttention, ReLU,
+        Sequential,
+    },
     loss::{Reduction, cross_entropy},
     optim::{Adam, AdamOptions, Groups, Optimizer},
 };
@@ -95,6 +98,23 @@ fn a_linear_layer_is_the_product_of_rounded_operands_rounded_once() {
     let mut cx = Context::eval().with_autocast(DType::BF16);
     let y = layer.call(&Var::constant(x), &mut cx);
     assert_eq!(y.value().to_f64_vec(), expected.to_dtype(DType::BF16).to_f64_vec());
+}
+
+#[test]
+fn attention_multiplies_in_16_bits_and_its_gradients_are_f32() {
+    let mut layer = MultiheadAttention::new(8, 2);
+    layer.initialize(1, DType::F32, Device::Cpu);
+    let x = Tensor::randn([2, 5, 8], DType::F32, Device::Cpu, &mut Stream::new(3));
+    let run = |autocast| layer.call(&Var::constant(x.clone()), &mut context(autocast));
+    let (full, mixed) = (run(None), run(Some(DType::BF16)));
+    assert_eq!(mixed.dtype(), DType::BF16);
+    for (f, m) in full.value().to_f64_vec().iter().zip(mixed.value().to_f64_vec()) {
+        assert!((f - m).abs() < 0.02, "{m} beside {f}");
+    }
+    let gradients = mixed.to_dtype(DType::F32).square().sum().backward();
+    for (name, p) in layer.named_parameters() {
+        assert_eq!(gradients.wrt(p.leaf()).dtype(), DType::F32, "{name}");
+    }
 }
 
 #[test]

@@ -89,8 +89,12 @@ impl MultiheadAttention {
                 x.shape()
             );
         }
-        let (weight, bias) = (cx.var(&self.in_proj_weight), cx.var(&self.in_proj_bias));
-        let parts = if std::ptr::eq(query, key) && std::ptr::eq(key, value) {
+        let is_to_itself = std::ptr::eq(query, key) && std::ptr::eq(key, value);
+        let operand = |x: &Var| cx.product_operand(x);
+        let [query, key, value] = &[query, key, value].map(operand);
+        let [weight, bias] =
+            [&self.in_proj_weight, &self.in_proj_bias].map(|p| operand(&cx.var(p)));
+        let parts = if is_to_itself {
             // Attention to itself: one product for all three.
             let all = query.linear(&weight, Some(&bias));
             [0, 1, 2].map(|i| all.narrow(2, i * e, e))
