@@ -8,7 +8,7 @@ pub use autograd::Reduction;
 /// `-sum_k target_k log softmax(logits)_k`, the target being `1 - e + e / K` for the class and `e / K` for all others.
 ///
 /// Logits `[N, K]` or `[N, K, d1, …]`, classes `I64` `[N]` or `[N, d1, …]`, `e` is the label smoothing in `0..=1`. The
-/// mean is over all of `N, d1, …`. Same as `torch.nn.functional.cross_entropy` (without weights and `ignore_index`).
+/// mean is over all of `N, d1, …`. Same as `torch.nn.functional.cross_entropy` (without weights and `ignore_index`: [`cross_entropy_with`]).
 ///
 /// # Panics
 /// If shapes do not fit or a class is not in `0..K`.
@@ -33,6 +33,67 @@ pub fn cross_entropy(
 pub fn soft_cross_entropy(logits: &Var, probabilities: &Tensor, reduction: Reduction) -> Var {
     let logits = in_full(logits);
     logits.soft_cross_entropy(&probabilities.to_dtype(logits.dtype()), reduction)
+}
+
+/// The options of [`cross_entropy_with`].
+#[derive(Clone, Debug)]
+pub struct CrossEntropy<'a> {
+    /// One weight for each class, `[K]`; all 1 if `None`, the default.
+    pub weight: Option<&'a Tensor>,
+    /// Samples of this class do not count. Default -100, as in PyTorch.
+    pub ignore_index: i64,
+    /// `e`, in `0..=1`. Default 0.
+    pub label_smoothing: f64,
+}
+
+impl Default for CrossEntropy<'_> {
+    fn default() -> Self {
+        CrossEntropy { weight: None, ignore_index: -100, label_smoothing: 0.0 }
+    }
+}
+
+/// The [`cross_entropy`] with a weight `w` for each class, and without samples of the class `ignore_index`:
+/// `-sum_k w_k target_k log softmax(logits)_k`, 0 for those left out.
+///
+/// Shapes as there. The mean is weighted: it is over the weights of the samples' classes, NaN if all are left out. Same as
+/// `torch.nn.functional.cross_entropy`.
+///
+/// # Panics
+/// As [`cross_entropy`], or if the weights are not `[K]`.
+#[track_caller]
+pub fn cross_entropy_with(
+    logits: &Var,
+    classes: &Tensor,
+    options: &CrossEntropy<'_>,
+    reduction: Reduction,
+) -> Var {
+    let (count, dtype, device) = (logits.dims()[1], logits.dtype(), logits.value().device());
+    let ones = Tensor::ones([count], dtype, device);
+    let weight = options.weight.unwrap_or(&ones);
+    assert!(
+        weight.dims() == [count],
+        "cross_entropy_with: weight {} is not [{count}], one for each class of logits {}",
+        weight.shape(),
+        logits.shape()
+    );
+    let ignored = Tensor::full(options.ignore_index as f64, [], DType::I64, device);
+    let ignored = classes.eq(&ignored);
+    // Any class will do for samples that do not count.
+    let known = classes.masked_fill(&ignored, 0.0);
+    let weights = weight.index_select(0, &known.reshape([known.numel()]));
+    let weights = weights.reshape(known.dims()).masked_fill(&ignored, 0.0);
+    let smoothing = options.label_smoothing;
+    // [N, .., K]: smoothed targets of the samples that count, times the weights.
+    let hard = known.one_hot(count, dtype).mul_scalar(1.0 - smoothing);
+    let counts = ignored.eq(&ignored.zeros_like()).to_dtype(dtype).unsqueeze(-1);
+    let target = hard.add_scalar(smoothing / count as f64).mul(weight).mul(&counts);
+    let mut order: Vec<usize> = (0..target.rank() - 1).collect();
+    order.insert(1, target.rank() - 1);
+    let losses = logits.soft_cross_entropy(&target.permute(&order), Reduction::None);
+    match reduction {
+        Reduction::Mean => losses.sum() * (1.0 / weights.sum_all().item()),
+        other => reduce(&losses, other),
+    }
 }
 
 /// `(x - target)²`, element by element. Same as `torch.nn.functional.mse_loss`.

@@ -1,7 +1,10 @@
 //! Losses against PyTorch and timm, with their gradients.
 
 use autograd::Var;
-use nn::loss::{PoissonNll, Reduction, cross_entropy, l1, mse, poisson_nll, soft_cross_entropy};
+use nn::loss::{
+    CrossEntropy, PoissonNll, Reduction, cross_entropy, cross_entropy_with, l1, mse, poisson_nll,
+    soft_cross_entropy,
+};
 use tensor::{DType, Device, Stream, Tensor};
 
 // torch 2.15 and timm 1.0, in f64; where a loss is one number the gradients are those of UP times it.
@@ -147,4 +150,39 @@ fn poisson_nll_is_torchs() {
     let (y, dx) = run([0.5, 1.0, 2.0, 0.0], options, Reduction::Mean);
     assert_close(&y, &[POISSON_RATE.0]);
     assert_close(&dx, &POISSON_RATE.1);
+}
+
+// torch 2.15: weight [0.5, 2, 1.5], label_smoothing 0.2, the second sample ignored; the sum's gradient.
+#[rustfmt::skip]
+const WEIGHTED_DX: [f64; 12] = [
+    0.21943761565605352, 0.45303885609367933, -0.6724764717497327, 0.0, 0.0, 0.0, -0.33953274718521415,
+    0.10593202018854982, 0.23360072699666437, 1.1132657943681, -1.2926105962735206, 0.1793448019054209,
+];
+
+#[test]
+fn weighted_cross_entropy_is_torchs() {
+    let values: Vec<f64> = (0..12).map(|i| f64::from(i).sin()).collect();
+    let x = Var::leaf(Tensor::new(&values, [4, 3]));
+    let (classes, weight) =
+        (Tensor::new(&[2i64, -100, 0, 1], [4]), Tensor::new(&[0.5, 2.0, 1.5], [3]));
+    let options =
+        CrossEntropy { weight: Some(&weight), label_smoothing: 0.2, ..Default::default() };
+    let loss = |reduction| cross_entropy_with(&x, &classes, &options, reduction);
+    let none = [1.2845041095462284, 0.0, 1.0556817232403857, 2.708247022061476];
+    assert_close(loss(Reduction::None).value(), &none);
+    assert_close(loss(Reduction::Mean).value(), &[1.2621082137120225]);
+    let sum = loss(Reduction::Sum);
+    assert_close(sum.value(), &[5.04843285484809]);
+    assert_close(sum.backward().wrt(&x), &WEIGHTED_DX);
+    // Without weights and ignored samples it is the plain one, on maps too.
+    let maps = logits().reshape([1, 5, 5, 1]);
+    let classes = classes_of_maps();
+    let plain = cross_entropy(&maps, &classes, 0.1, Reduction::Mean);
+    let options = CrossEntropy { label_smoothing: 0.1, ..Default::default() };
+    let same = cross_entropy_with(&maps, &classes, &options, Reduction::Mean);
+    assert_close(same.value(), &[plain.value().item()]);
+}
+
+fn classes_of_maps() -> Tensor {
+    classes().reshape([1, 5, 1])
 }
