@@ -125,6 +125,7 @@ def define_models():
 
         def __init__(self, neurons=68, behavior=21, hidden=512):
             super().__init__()
+            self.bias = nn.Parameter(torch.zeros(3))
             self.shifter = nn.Sequential(
                 nn.BatchNorm1d(4), nn.Linear(4, 256), nn.BatchNorm1d(256), nn.Tanh(), nn.Linear(256, 256),
                 nn.BatchNorm1d(256), nn.Tanh(), nn.Linear(256, 3), nn.Tanh(),
@@ -140,12 +141,14 @@ def define_models():
 
         def forward(self, images, behavior):
             batch, steps = images.shape[:2]
-            shift = self.shifter(behavior[..., :4].reshape(-1, 4)) * torch.tensor([80 / 5.5, 60 / 5.5, 45.0])
-            angle = shift[:, 2] * (3.14159265 / 180)
-            c, s = angle.cos(), angle.sin()
+            gaze = behavior[..., [4, 3, 1, 2]].reshape(-1, 4)
+            shift = (self.shifter(gaze) + self.bias) * torch.tensor([80 / 5.5, 60 / 5.5, 45.0])
+            angle = shift[:, 2] * (-3.14159265 / 180)
+            c, s, w, h = angle.cos(), angle.sin(), 39.5, 29.5
+            dx, dy = w - 30 - shift[:, 0], h - 40 - shift[:, 1]
             rows = [
-                torch.stack([c, -s * 60 / 80, shift[:, 0] / 40], 1),
-                torch.stack([s * 80 / 60, c, shift[:, 1] / 30], 1),
+                torch.stack([c, -s * h / w, (c * dx - s * dy + 30 - w) / w], 1),
+                torch.stack([s * w / h, c, (s * dx + c * dy + 40 - h) / h], 1),
             ]
             shape = (batch * steps, 1, 60, 80)
             grid = F.affine_grid(torch.stack(rows, 1), shape, align_corners=True)

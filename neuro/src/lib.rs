@@ -1,1 +1,3 @@
-//! Neuroscience: receptive fields, representational similarity, statistics.
+//! Neuroscience: receptive fields, representational similarity, statistics, and a model of visual cortex.
+
+pub mod mmv1;

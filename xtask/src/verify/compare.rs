@@ -70,6 +70,16 @@ impl Rule {
             _ => Rule::Relative(relative),
         })
     }
+
+    /// The same with a relative tolerance that is larger by a factor; what is not relative stays.
+    pub fn loosened(self, factor: f64) -> Self {
+        match self {
+            Rule::Relative(tol) => Rule::Relative(tol * factor),
+            Rule::Elementwise(tol) => Rule::Elementwise(tol * factor),
+            Rule::Rows { tol, floor } => Rule::Rows { tol: tol * factor, floor: floor / factor },
+            Rule::Exact | Rule::Bytes { .. } => self,
+        }
+    }
 }
 
 /// Where a result is not what was expected.

@@ -208,6 +208,7 @@ embedded!(
     "lpconv.safetensors",
     "optim.safetensors",
     "models.safetensors",
+    "mmv1.safetensors",
     "stats.safetensors",
 );
 

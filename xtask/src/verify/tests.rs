@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 
 /// What passes today. Raise it when operations arrive; never lower it.
-const PASSED: usize = 395;
+const PASSED: usize = 399;
 
 #[test]
 fn the_embedded_vectors_pass() {

@@ -4,10 +4,11 @@ use std::hint::black_box;
 
 use autograd::Var;
 use lpconv::{ConvertConfig, convert};
+use neuro::mmv1::{Mmv1, Mmv1Config};
 use nn::{
     Context, Forward, ModuleExt,
     layers::Sequential,
-    loss::{Reduction, cross_entropy},
+    loss::{PoissonNll, Reduction, cross_entropy, poisson_nll},
     optim::{AdamOptions, AdamW, Groups, Optimizer},
     summary::summary,
 };
@@ -46,6 +47,13 @@ pub(super) fn all() -> Vec<Workload> {
         "three blocks of ConvNeXt-T, 96 channels at 56x56, batch 16: forward and backward",
         convnext_t_stage,
     ));
+    for frames in [1, 4] {
+        workloads.push(Workload::new(
+            format!("cnn_gru_t{frames}"),
+            format!("training step of the predictor of mouse V1, {frames} frames, batch 256"),
+            move || cnn_gru(frames),
+        ));
+    }
     workloads
 }
 
@@ -84,6 +92,33 @@ fn convnext_t_stage() -> Prepared {
         black_box(y.backward_with(&dy));
     };
     Prepared { step: Box::new(step), flop: Some(2.0 * 3.0 * macs), bytes: None }
+}
+
+/// A training step of the predictor of mouse V1 for 68 neurons, with 6 behavioral variables and their 15 products.
+fn cnn_gru(frames: usize) -> Prepared {
+    const BATCH: usize = 256;
+    const BEHAVIORS: usize = 21;
+    let config = Mmv1Config { behaviors: BEHAVIORS, ..Mmv1Config::default() };
+    let mut model = Mmv1::new(&config);
+    model.initialize(0, DType::F32, Device::Cpu);
+    let stream = &mut Stream::new(1);
+    let images = Tensor::rand([BATCH, frames, 1, 60, 80], DType::F32, Device::Cpu, stream);
+    let behavior = Tensor::randn([BATCH, frames, BEHAVIORS], DType::F32, Device::Cpu, stream);
+    let spikes: Vec<f32> = (0..BATCH * config.neurons).map(|_| stream.below(3) as f32).collect();
+    let spikes = Tensor::new(&spikes, [BATCH, config.neurons]);
+    let rate = PoissonNll { log_input: false, ..PoissonNll::default() };
+    let mut optimizer = AdamW::new(AdamOptions::default(), Groups::uniform(0.01));
+    let mut steps = 0;
+    let step = move || {
+        steps += 1;
+        let mut cx = Context::train(Stream::new(0).derive_index(steps));
+        let [images, behavior] = [&images, &behavior].map(|t| Var::constant(t.clone()));
+        let rates = model.forward(&images, &behavior, &mut cx);
+        let loss = poisson_nll(&rates, &spikes, &rate, Reduction::Mean);
+        optimizer.step(&mut model, &loss.backward(), 1e-4);
+        black_box(loss.value());
+    };
+    Prepared { step: Box::new(step), flop: None, bytes: None }
 }
 
 /// A training step with cross entropy and AdamW.

@@ -10,7 +10,7 @@ use nn::{
     summary::summary,
 };
 use serde::Deserialize;
-use tensor::{DType, Device, Stream};
+use tensor::{DType, Device, Stream, Tensor};
 use vision::models::{
     AlexNet, AlexNetConfig, ConvNeXt, ConvNeXtConfig, ResNet, ResNetConfig, Stem, SudokuNet,
     SudokuNetConfig,
@@ -184,9 +184,14 @@ fn train(run: &Run, model: &impl Forward, x: &Var) -> Result<()> {
     let mut rows = Vec::new();
     for (name, param) in &params {
         let g = gradients.get(param.leaf()).with_context(|| format!("{name} has no gradient"))?;
-        let g = g.to_f64_vec();
-        let norm = g.iter().map(|v| v * v).sum::<f64>().sqrt();
-        rows.extend([norm, g.iter().sum(), g[0], g[g.len() / 2], g[g.len() - 1]]);
+        rows.extend(gradient_row(g));
     }
     run.numbers("out.train_grads", &rows)
+}
+
+/// L2 norm, sum, first, middle and last element.
+pub(super) fn gradient_row(g: &Tensor) -> [f64; 5] {
+    let g = g.to_f64_vec();
+    let norm = g.iter().map(|v| v * v).sum::<f64>().sqrt();
+    [norm, g.iter().sum(), g[0], g[g.len() / 2], g[g.len() - 1]]
 }
