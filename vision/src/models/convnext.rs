@@ -4,11 +4,10 @@ use autograd::Var;
 use nn::{
     Context, Forward, Init, Module, Param,
     layers::{
-        AdaptiveAvgPool2d, Conv2d, Conv2dOptions, Flatten, GELU, LayerNorm, LayerNorm2d, Linear,
-        Sequential,
+        AdaptiveAvgPool2d, Conv2d, Conv2dOptions, DropPath, Flatten, GELU, LayerNorm, LayerNorm2d,
+        Linear, Sequential,
     },
 };
-use tensor::{Stream, Tensor};
 
 use super::stem::step;
 
@@ -94,7 +93,7 @@ pub struct ConvNeXtBlock {
     layer_scale: Param,
     block: Sequential,
     #[module(skip)]
-    stochastic_depth: f64,
+    drop_path: DropPath,
 }
 
 impl ConvNeXtBlock {
@@ -102,13 +101,9 @@ impl ConvNeXtBlock {
     /// `stochastic_depth`.
     ///
     /// # Panics
-    /// If `stochastic_depth` is not in `0..1`.
+    /// If `stochastic_depth` is no probability.
     #[track_caller]
     pub fn new(channels: usize, layer_scale: f64, stochastic_depth: f64) -> Self {
-        assert!(
-            (0.0..1.0).contains(&stochastic_depth),
-            "ConvNeXtBlock: {stochastic_depth} is not a probability below 1"
-        );
         let depthwise = Conv2dOptions { groups: channels, ..step(1, 3) };
         let block = Sequential::new()
             .with(conv(channels, channels, 7, depthwise))
@@ -119,26 +114,15 @@ impl ConvNeXtBlock {
             .with(linear(4 * channels, channels))
             .with(ChannelsToFront);
         let layer_scale = Param::new([channels, 1, 1], Init::Constant(layer_scale));
-        ConvNeXtBlock { layer_scale, block, stochastic_depth }
+        ConvNeXtBlock { layer_scale, block, drop_path: DropPath::new(stochastic_depth) }
     }
 }
 
 impl Forward for ConvNeXtBlock {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
         let y = &self.block.call(x, cx) * &cx.var(&self.layer_scale);
-        if cx.is_training() && self.stochastic_depth > 0.0 {
-            let kept = kept_samples(x, 1.0 - self.stochastic_depth, &mut cx.next_stream());
-            return x + &(&y * &kept);
-        }
-        x + &y
+        x + &self.drop_path.forward(&y, cx)
     }
-}
-
-/// `[N, 1, 1, 1]`: `1 / keep` with probability `keep`, else 0, so that the expected sum is that of evaluation.
-fn kept_samples(x: &Var, keep: f64, stream: &mut Stream) -> Var {
-    let device = x.value().device();
-    let mask = Tensor::bernoulli_mask(keep, [x.dims()[0], 1, 1, 1], x.dtype(), device, stream);
-    Var::constant(mask.mul_scalar(1.0 / keep))
 }
 
 /// A ResNet modernized after vision transformers: patches of 4x4 pixels, four stages of [`ConvNeXtBlock`]s between which the
@@ -165,15 +149,14 @@ impl ConvNeXt {
     /// A net of this size.
     ///
     /// # Panics
-    /// If `stochastic_depth` is not in `0..1`.
+    /// If `stochastic_depth` is no probability.
     #[track_caller]
     pub fn new(config: &ConvNeXtConfig) -> Self {
         let ConvNeXtConfig { depths, dims, classes, layer_scale, stochastic_depth } = *config;
         let stem = Sequential::new()
             .with(conv(3, dims[0], 4, step(4, 0)))
             .with(LayerNorm2d::with_eps(dims[0], EPS));
-        let last = depths.iter().sum::<usize>().saturating_sub(1).max(1);
-        let mut blocks_before = 0;
+        let mut rates = DropPath::rates(stochastic_depth, depths.iter().sum()).into_iter();
         let mut features = Sequential::new().with(stem);
         for (i, (&depth, &c)) in depths.iter().zip(&dims).enumerate() {
             if i > 0 {
@@ -182,12 +165,10 @@ impl ConvNeXt {
                     .with(conv(dims[i - 1], c, 2, step(2, 0)));
                 features = features.with(halve);
             }
-            let stage = (blocks_before..blocks_before + depth).fold(Sequential::new(), |s, b| {
-                let p = stochastic_depth * b as f64 / last as f64;
-                s.with(ConvNeXtBlock::new(c, layer_scale, p))
+            let stage = rates.by_ref().take(depth).fold(Sequential::new(), |stage, p| {
+                stage.with(ConvNeXtBlock::new(c, layer_scale, p))
             });
             features = features.with(stage);
-            blocks_before += depth;
         }
         let classifier = Sequential::new()
             .with(LayerNorm2d::with_eps(dims[3], EPS))
@@ -202,32 +183,5 @@ impl Forward for ConvNeXt {
         let y = self.features.call(x, cx);
         let y = self.avgpool.forward(&y, cx);
         self.classifier.call(&y, cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use nn::ModuleExt;
-    use tensor::{DType, Device};
-
-    #[test]
-    fn stochastic_depth_leaves_whole_samples_out_and_keeps_the_mean() {
-        let mut block = ConvNeXtBlock::new(4, 1.0, 0.25);
-        block.initialize(0, DType::F64, Device::Cpu);
-        let x = Tensor::randn([64, 4, 3, 3], DType::F64, Device::Cpu, &mut Stream::new(1));
-        let x = Var::constant(x);
-        let delta = |y: &Var| (y.value() - x.value()).to_f64_vec();
-        let full = delta(&block.call(&x, &mut Context::eval()));
-        let train = delta(&block.call(&x, &mut Context::train(Stream::new(2))));
-        let mut left_out = 0;
-        for (f, t) in full.chunks(36).zip(train.chunks(36)) {
-            if t.iter().all(|&v| v == 0.0) {
-                left_out += 1;
-            } else {
-                assert!(f.iter().zip(t).all(|(f, t)| (f / 0.75 - t).abs() < 1e-12));
-            }
-        }
-        assert!((8..=24).contains(&left_out), "{left_out} of 64 with probability 1/4");
     }
 }
