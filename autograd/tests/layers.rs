@@ -36,7 +36,8 @@ fn run(golden: &Golden, v: &BTreeMap<&str, Var>) -> Vec<(&'static str, Var)> {
             let [stride, padding, dilation] =
                 ["stride", "padding", "dilation"].map(|k| integers(&a[k]));
             let groups = a["groups"].as_u64().expect("an integer") as usize;
-            v["x"].conv2d(w(), bias, &Conv2dOptions { stride, padding, dilation, groups })
+            let options = Conv2dOptions { stride, padding, dilation, groups, ..Default::default() };
+            v["x"].conv2d(w(), bias, &options)
         }
         "linear" => v["x"].linear(w(), bias),
         "max_pool2d" => v["x"].max_pool2d(&pool()),

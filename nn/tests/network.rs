@@ -5,10 +5,10 @@ use nn::{
     Context, Forward, Module, ModuleExt,
     layers::{
         BatchNorm2d, Conv2d, Conv2dOptions, Dropout, ELU, Flatten, GELU, LayerNorm, Linear,
-        MaxPool2d, ReLU, ReflectionPad2d, Sequential, Sigmoid, Softplus, Tanh,
+        MaxPool2d, ReLU, ReflectionPad2d, Sequential, Sigmoid, Softplus, Tanh, set_conv_algorithm,
     },
 };
-use tensor::{DType, Device, Stream, Tensor};
+use tensor::{ConvAlgorithm, DType, Device, Stream, Tensor};
 
 fn initialized<M: Module>(mut module: M) -> M {
     module.initialize(7, DType::F64, Device::Cpu);
@@ -22,6 +22,22 @@ fn normal(shape: &[usize]) -> Tensor {
 /// The output of a layer in evaluation.
 fn eval(layer: &dyn Forward, x: &Tensor) -> Tensor {
     layer.call(&Var::constant(x.clone()), &mut Context::eval()).value().clone()
+}
+
+#[test]
+fn every_convolution_of_a_model_gets_the_algorithm() {
+    let options = Conv2dOptions { padding: [1, 1], ..Default::default() };
+    let mut net = Sequential::new()
+        .with(Conv2d::with_options(16, 16, [3, 3], options))
+        .with(Sequential::new().with(Conv2d::with_options(16, 20, [3, 3], options)));
+    net.initialize(0, DType::F32, Device::Cpu);
+    let stream = &mut Stream::new(1);
+    let x = Var::constant(Tensor::randn([2, 16, 8, 8], DType::F32, Device::Cpu, stream));
+    let direct = net.call(&x, &mut Context::eval()).value().to_f64_vec();
+    set_conv_algorithm(&mut net, ConvAlgorithm::Winograd);
+    let winograd = net.call(&x, &mut Context::eval()).value().to_f64_vec();
+    assert_ne!(direct, winograd);
+    assert!(direct.iter().zip(&winograd).all(|(a, b)| (a - b).abs() < 1e-4));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 use std::time::Instant;
-use tensor::{Conv2dOptions, Tensor};
+use tensor::{Conv2dOptions, ConvAlgorithm, Tensor};
 
 /// Seconds this thread has spent on a core, where the system tells; it does not count what other programs took.
 fn cpu_time() -> Option<f64> {
@@ -137,8 +137,10 @@ impl Report {
         [n, c, size, o]: [usize; 4],
         kernel: usize,
         [stride, padding, groups]: [usize; 3],
+        algorithm: ConvAlgorithm,
     ) {
         let options = Conv2dOptions {
+            algorithm,
             stride: [stride; 2],
             padding: [padding; 2],
             groups,
@@ -207,6 +209,13 @@ fn main() {
         ("dw31 64@56 b16", [16, 64, 56, 64], 31, [1, 15, 64]),
         ("dw27 256@14 b16", [16, 256, 14, 256], 27, [1, 13, 256]),
     ] {
-        report.conv(name, dims, kernel, rest);
+        report.conv(name, dims, kernel, rest, ConvAlgorithm::Direct);
+    }
+    for (name, dims, algorithm) in [
+        ("winograd 3x3 64@32 b32", [32, 64, 32, 64], ConvAlgorithm::Winograd),
+        ("winograd 3x3 128@16 b32", [32, 128, 16, 128], ConvAlgorithm::Winograd),
+        ("winograd 3x3 256@8 b32", [32, 256, 8, 256], ConvAlgorithm::Winograd),
+    ] {
+        report.conv(name, dims, 3, [1, 1, 1], algorithm);
     }
 }

@@ -32,8 +32,8 @@ pub use dtype::{DType, Element};
 pub use error::Error;
 pub use kernels::{BatchNormGrad, LayerNormGrad};
 pub use ops::{
-    AdamStep, Conv2dOptions, GridSample, Interpolate, InterpolateMode, Pool2d, RecurrentCell,
-    SampleMode, SamplePadding, Sampling, SgdStep, Taps, Targets, sum_of_squares,
+    AdamStep, Conv2dOptions, ConvAlgorithm, GridSample, Interpolate, InterpolateMode, Pool2d,
+    RecurrentCell, SampleMode, SamplePadding, Sampling, SgdStep, Taps, Targets, sum_of_squares,
 };
 pub use random::Stream;
 pub use shape::{MAX_RANK, Shape};

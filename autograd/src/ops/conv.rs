@@ -346,6 +346,7 @@ fn conv_operands(d: &mut Draw) -> (Tensor, Tensor, Tensor, Conv2dOptions) {
         padding: case.padding,
         dilation: case.dilation,
         groups: case.groups,
+        ..Default::default()
     };
     let (x, weight) = (d.normal(case.input), d.normal(case.weight));
     let dy = d.normal(x.conv2d(&weight, None, &options).shape());
@@ -394,7 +395,8 @@ fn linear_case(d: &mut Draw) -> Case {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gradcheck::gradgradcheck;
+    use crate::gradcheck::{gradcheck, gradgradcheck};
+    use tensor::ConvAlgorithm;
 
     #[test]
     fn second_derivatives_come_from_the_other_two() {
@@ -419,6 +421,19 @@ mod tests {
             )
             .unwrap();
         }
+    }
+
+    #[test]
+    fn every_algorithm_has_the_derivatives_of_the_sum() {
+        let algorithm = ConvAlgorithm::Winograd;
+        let d = &mut Draw::new("algorithm", 0);
+        let options = Conv2dOptions { padding: [1; 2], algorithm, ..Default::default() };
+        let (x, weight) = (d.normal([1, 16, 4, 4]), d.normal([16, 16, 3, 3]));
+        // Were the algorithm not chosen, the bits would be those of the sum.
+        let y = x.conv2d(&weight, None, &options);
+        let direct = Conv2dOptions { algorithm: ConvAlgorithm::Direct, ..options };
+        assert_ne!(y.to_f64_vec(), x.conv2d(&weight, None, &direct).to_f64_vec());
+        gradcheck(|v| v[0].conv2d(&v[1], None, &options), &[x, weight]).unwrap();
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! [`Conv2d`], and the trait by which another crate computes its weight.
 
+use std::any::Any;
+
 use autograd::Var;
-use tensor::Shape;
+use tensor::{ConvAlgorithm, Shape};
 
 use crate::{
     Context, Forward, Init, Module, Param,
-    module::{Child, ChildMut, Field, collect_module, collect_module_mut},
+    module::{Child, ChildMut, Field, collect_module, collect_module_mut, for_each_module_mut},
 };
 
 /// Geometry of a [`Conv2d`] beyond its channels and kernel; each pair is `[height, width]`.
@@ -21,11 +23,20 @@ pub struct Conv2dOptions {
     pub groups: usize,
     /// Whether a bias is added. Default true.
     pub bias: bool,
+    /// How it is computed on the CPU. Default [`ConvAlgorithm::Direct`].
+    pub algorithm: ConvAlgorithm,
 }
 
 impl Default for Conv2dOptions {
     fn default() -> Self {
-        Conv2dOptions { stride: [1, 1], padding: [0, 0], dilation: [1, 1], groups: 1, bias: true }
+        Conv2dOptions {
+            stride: [1, 1],
+            padding: [0, 0],
+            dilation: [1, 1],
+            groups: 1,
+            bias: true,
+            algorithm: ConvAlgorithm::Direct,
+        }
     }
 }
 
@@ -149,9 +160,18 @@ impl Conv2d {
     }
 }
 
+/// Chooses how all convolutions of a model are computed on the CPU; each falls back where the algorithm is not made for it.
+pub fn set_conv_algorithm(model: &mut dyn Module, algorithm: ConvAlgorithm) {
+    for_each_module_mut(model, &mut |_, module| {
+        if let Some(conv) = (module as &mut dyn Any).downcast_mut::<Conv2d>() {
+            conv.options.algorithm = algorithm;
+        }
+    });
+}
+
 impl Forward for Conv2d {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
-        let Conv2dOptions { stride, padding, dilation, groups, .. } = self.options;
+        let Conv2dOptions { stride, padding, dilation, groups, algorithm, .. } = self.options;
         let stored = cx.var(&self.weight);
         let Effective { weight, crop } = match &self.parametrization {
             Some(p) => p.weight(&stored, &self.options, cx),
@@ -160,7 +180,7 @@ impl Forward for Conv2d {
         let bias = self.bias.as_ref().map(|b| cx.product_operand(&cx.var(b)));
         let (x, weight) = (cx.product_operand(x), cx.product_operand(&weight));
         let padding = [0, 1].map(|i| padding[i] - crop[i] * dilation[i]);
-        let geometry = tensor::Conv2dOptions { stride, padding, dilation, groups };
+        let geometry = tensor::Conv2dOptions { stride, padding, dilation, groups, algorithm };
         x.conv2d(&weight, bias.as_ref(), &geometry)
     }
 

@@ -17,7 +17,7 @@ mod upsample;
 pub use activation::{ELU, GELU, ReLU, Sigmoid, Softplus, Tanh};
 pub use attention::MultiheadAttention;
 pub use checkpoint::Checkpoint;
-pub use conv::{Conv2d, Conv2dOptions, Effective, Parametrization};
+pub use conv::{Conv2d, Conv2dOptions, Effective, Parametrization, set_conv_algorithm};
 pub use dropout::{DropPath, Dropout};
 pub use linear::Linear;
 pub use norm::{BatchNorm2d, BatchNormOptions, Grn, LayerNorm, LayerNorm2d};

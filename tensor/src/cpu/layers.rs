@@ -7,7 +7,7 @@ use super::{
 use crate::{Conv2dOptions, Shape, Tensor, dtype::with_float, layout::Layout};
 
 fn geometry(x: Shape, weight: Shape, y: Shape, options: &Conv2dOptions) -> ConvGeometry {
-    let Conv2dOptions { stride, padding, dilation, groups } = *options;
+    let Conv2dOptions { stride, padding, dilation, groups, algorithm } = *options;
     ConvGeometry {
         n: x[0],
         c: x[1],
@@ -22,6 +22,7 @@ fn geometry(x: Shape, weight: Shape, y: Shape, options: &Conv2dOptions) -> ConvG
         padding,
         dilation,
         groups,
+        algorithm,
     }
 }
 

@@ -83,6 +83,12 @@ impl<T> Kernels<T> {
 
 /// A number type with compiled kernels.
 pub(crate) trait Real: Float {
+    /// The registers of each instruction set.
+    type Portable: Vector<Elem = Self>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx2: Vector<Elem = Self>;
+    #[cfg(target_arch = "x86_64")]
+    type Avx512: Vector<Elem = Self>;
     /// The dense tiles for an instruction set.
     fn kernels(isa: Isa) -> &'static Kernels<Self>;
     /// The depthwise loops for an instruction set.
@@ -232,6 +238,12 @@ macro_rules! kernels {
 macro_rules! impl_real {
     ($elem:ty, $lanes:literal, $v256:ident, $v512:ident) => {
         impl Real for $elem {
+            type Portable = Lanes<$elem, $lanes>;
+            #[cfg(target_arch = "x86_64")]
+            type Avx2 = std::arch::x86_64::$v256;
+            #[cfg(target_arch = "x86_64")]
+            type Avx512 = std::arch::x86_64::$v512;
+
             fn kernels(isa: Isa) -> &'static Kernels<Self> {
                 match isa {
                     Isa::Portable => kernels!(portable, Lanes<$elem, $lanes>, [1 2 3 4]),

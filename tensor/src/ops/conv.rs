@@ -3,6 +3,26 @@
 use super::{check_same, check_vector, image_dims};
 use crate::{Shape, Tensor};
 
+/// How a convolution is computed on the CPU.
+///
+/// The default is exact up to the rounding of the sums; the others trade a stated part of that for speed, and change nothing
+/// but the rounding. Each of the three passes (output, input gradient, weight gradient) for which the chosen algorithm is not
+/// made, or would not be faster, silently runs as [`Direct`](Self::Direct), with the bits of `Direct`. The number of threads
+/// changes no bit of any of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ConvAlgorithm {
+    /// The sum as it is written: an implicit matrix product, or a direct loop for depthwise kernels.
+    #[default]
+    Direct,
+    /// Winograd's minimal filtering, `F(4x4, 3x3)`: a quarter of the multiplications for dense 3x3 kernels.
+    ///
+    /// For groups = 1, 3x3, stride 1, dilation 1, at least 16 channels on either side, and maps whose sides are not mostly the
+    /// rim of a 4x4 tile. 2 to 3 times as fast as `Direct` in all three passes from 64 channels on. The error of `f32` is some 8
+    /// times that of `Direct`: with standard normal data and weights the largest error, over the root mean square of the result,
+    /// is about 2e-5 with 16 channels and 7e-5 with 256 (`Direct`: 2e-6 and 1e-5).
+    Winograd,
+}
+
 /// How the kernel of a convolution moves over the image; pairs are `[height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dOptions {
@@ -14,12 +34,20 @@ pub struct Conv2dOptions {
     pub dilation: [usize; 2],
     /// Blocks of channels that do not see each other.
     pub groups: usize,
+    /// How it is computed on the CPU.
+    pub algorithm: ConvAlgorithm,
 }
 
 impl Default for Conv2dOptions {
-    /// Stride 1, no padding, dilation 1, one group: PyTorch's defaults.
+    /// Stride 1, no padding, dilation 1, one group: PyTorch's defaults; computed directly.
     fn default() -> Self {
-        Conv2dOptions { stride: [1; 2], padding: [0; 2], dilation: [1; 2], groups: 1 }
+        Conv2dOptions {
+            stride: [1; 2],
+            padding: [0; 2],
+            dilation: [1; 2],
+            groups: 1,
+            algorithm: ConvAlgorithm::Direct,
+        }
     }
 }
 
@@ -27,7 +55,7 @@ impl Default for Conv2dOptions {
 /// `oh = (H + 2 padding - dilation (kh - 1) - 1) / stride + 1`, rounded down.
 #[track_caller]
 pub(crate) fn conv2d_shape(op: &str, x: Shape, weight: Shape, options: &Conv2dOptions) -> Shape {
-    let Conv2dOptions { stride, padding, dilation, groups } = *options;
+    let Conv2dOptions { stride, padding, dilation, groups, .. } = *options;
     let [n, c, h, w] = image_dims(op, x);
     let Ok([o, per_group, kh, kw]) = <[usize; 4]>::try_from(&weight[..]) else {
         panic!(
@@ -177,13 +205,19 @@ mod tests {
         assert_eq!(shape([2, 3, 7, 8], [5, 3, 3, 1], d), [2, 5, 5, 8]);
         let o = Conv2dOptions { stride: [4, 4], padding: [2, 2], ..d };
         assert_eq!(shape([1, 3, 224, 224], [64, 3, 11, 11], o), [1, 64, 55, 55]);
-        let o = Conv2dOptions { stride: [1, 2], padding: [2, 0], dilation: [2, 1], groups: 3 };
+        let o = Conv2dOptions { stride: [1, 2], padding: [2, 0], dilation: [2, 1], groups: 3, ..d };
         assert_eq!(shape([2, 6, 9, 11], [3, 2, 3, 3], o), [2, 3, 9, 5]);
     }
 
     #[test]
     fn gradients_are_transposes_of_the_convolution() {
-        let o = Conv2dOptions { stride: [2, 1], padding: [1, 2], dilation: [1, 2], groups: 2 };
+        let o = Conv2dOptions {
+            stride: [2, 1],
+            padding: [1, 2],
+            dilation: [1, 2],
+            groups: 2,
+            ..Default::default()
+        };
         let (x, w) = (wave(&[2, 4, 6, 7], 1.3), wave(&[6, 2, 3, 2], 0.7));
         let y = x.conv2d(&w, None, &o);
         let g = wave(y.dims(), 2.1);

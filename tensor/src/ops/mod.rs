@@ -17,7 +17,7 @@ mod reduce;
 mod resample;
 mod softmax;
 
-pub use conv::Conv2dOptions;
+pub use conv::{Conv2dOptions, ConvAlgorithm};
 pub use grid_sample::{GridSample, SampleMode, SamplePadding, Sampling};
 pub use optim::{AdamStep, SgdStep, sum_of_squares};
 pub use pool::Pool2d;

@@ -98,8 +98,13 @@ fn choose(filters: &[String]) -> Result<Vec<Workload>, Failure> {
     if let Some(wrong) = filters.iter().find(|f| !all.iter().any(|w| w.name.contains(f.as_str()))) {
         return Err(Failure::Usage(format!("--filter {}", unknown(wrong))));
     }
-    let wanted =
-        |w: &Workload| filters.is_empty() || filters.iter().any(|f| w.name.contains(f.as_str()));
+    let wanted = |w: &Workload| match w.on_request {
+        // Opt-in algorithms never stand among the defaults, nor beside another program, unless they are named.
+        Some(algorithm) => {
+            filters.iter().any(|f| f.contains(algorithm) && w.name.contains(f.as_str()))
+        }
+        None => filters.is_empty() || filters.iter().any(|f| w.name.contains(f.as_str())),
+    };
     Ok(all.into_iter().filter(wanted).collect())
 }
 

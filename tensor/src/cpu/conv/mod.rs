@@ -10,8 +10,11 @@ mod forward;
 mod input_grad;
 mod pack;
 mod sliding;
+mod transformed;
 mod weight_grad;
+mod winograd;
 
+use crate::ConvAlgorithm;
 use crate::cpu::microkernel::Real;
 use crate::cpu::simd::Isa;
 use axis::Axis;
@@ -35,6 +38,7 @@ pub(crate) struct ConvGeometry {
     pub(crate) padding: [usize; 2],
     pub(crate) dilation: [usize; 2],
     pub(crate) groups: usize,
+    pub(crate) algorithm: ConvAlgorithm,
 }
 
 impl ConvGeometry {
@@ -122,6 +126,11 @@ impl ConvGeometry {
         ]
     }
 
+    /// Whether a pass with so many results runs with Winograd's algorithm.
+    fn winograd(&self, results: [usize; 2]) -> bool {
+        self.algorithm == ConvAlgorithm::Winograd && winograd::applies(self, results)
+    }
+
     /// The weight gradient walks over the images of a batch at one pixel, not over the pixels of an image.
     fn small_maps(&self) -> bool {
         self.n >= 8 && self.ow < 16
@@ -178,6 +187,7 @@ fn conv_forward_on<T: Real>(
         return;
     }
     match g.is_depthwise() {
+        _ if g.winograd([g.oh, g.ow]) => winograd::forward(isa, g, x, w, bias, y),
         true => depthwise::forward(isa, g, x, w, bias, y),
         false => forward::run(isa, &g.flattened(), x, w, bias, y),
     }
@@ -189,6 +199,7 @@ fn conv_input_grad_on<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx
         return;
     }
     match g.is_depthwise() {
+        _ if g.winograd([g.h, g.w]) => winograd::input_grad(isa, g, dy, w, dx),
         true => depthwise::input_grad(isa, g, dy, w, dx),
         false => input_grad::run(isa, &g.flattened(), dy, w, dx),
     }
@@ -200,6 +211,7 @@ fn conv_weight_grad_on<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T], d
         return;
     }
     match g.is_depthwise() {
+        _ if g.winograd([g.oh, g.ow]) => winograd::weight_gradient(isa, g, x, dy, dw),
         true => depthwise::weight_grad(isa, g, x, dy, dw),
         // Flattened pixels come in another order, and a kernel of one tap must give the bits of one with a rim of zeros.
         false if g.small_maps() => weight_grad::run(isa, g, x, dy, dw),
@@ -207,5 +219,7 @@ fn conv_weight_grad_on<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T], d
     }
 }
 
+#[cfg(test)]
+mod algorithm_tests;
 #[cfg(test)]
 mod tests;

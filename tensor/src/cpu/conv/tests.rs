@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Numbers a test can draw, run and compare.
-trait Number: Real {
+pub(super) trait Number: Real {
     const TOLERANCE: f64;
     fn of(x: f64) -> Self;
     fn value(self) -> f64;
@@ -29,7 +29,7 @@ impl Number for f64 {
 }
 
 /// Reproducible numbers in -1..1.
-fn numbers<T: Number>(len: usize, seed: u64) -> Vec<T> {
+pub(super) fn numbers<T: Number>(len: usize, seed: u64) -> Vec<T> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -117,7 +117,7 @@ fn out_len(len: usize, k: usize, stride: usize, padding: usize, dilation: usize)
 }
 
 #[allow(clippy::too_many_arguments)]
-fn geometry(
+pub(super) fn geometry(
     n: usize,
     [c, o, groups]: [usize; 3],
     [h, w]: [usize; 2],
@@ -128,7 +128,8 @@ fn geometry(
 ) -> ConvGeometry {
     let oh = out_len(h, kh, stride[0], padding[0], dilation[0]);
     let ow = out_len(w, kw, stride[1], padding[1], dilation[1]);
-    ConvGeometry { n, c, h, w, o, kh, kw, oh, ow, stride, padding, dilation, groups }
+    let algorithm = ConvAlgorithm::Direct;
+    ConvGeometry { n, c, h, w, o, kh, kw, oh, ow, stride, padding, dilation, groups, algorithm }
 }
 
 fn any_geometry() -> impl Strategy<Value = ConvGeometry> {

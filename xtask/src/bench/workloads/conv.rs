@@ -2,9 +2,9 @@
 
 use std::hint::black_box;
 
-use tensor::{Conv2dOptions, DType, Device, Stream, Tensor};
+use tensor::{Conv2dOptions, ConvAlgorithm, DType, Device, Stream, Tensor};
 
-use super::{Prepared, Workload};
+use super::{Prepared, Workload, on_request};
 
 /// One layer on square images with a square kernel.
 #[derive(Clone, Copy)]
@@ -21,6 +21,7 @@ struct Conv {
     input_grad: bool,
     /// The exponent of the mask the weight was multiplied with, if any.
     p: Option<f64>,
+    algorithm: ConvAlgorithm,
 }
 
 /// A layer that keeps the image's size, batch 32.
@@ -36,11 +37,17 @@ const fn same(name: &'static str, kernel: usize, channels: usize, size: usize) -
         groups: 1,
         input_grad: true,
         p: None,
+        algorithm: ConvAlgorithm::Direct,
     }
 }
 
 const fn masked(name: &'static str, channels: usize, size: usize, p: f64) -> Conv {
     Conv { p: Some(p), ..same(name, 7, channels, size) }
+}
+
+/// A layer computed by another algorithm, run only when it is asked for.
+const fn by(algorithm: ConvAlgorithm, conv: Conv) -> Conv {
+    Conv { algorithm, ..conv }
 }
 
 /// AlexNet's first layer, plain (11x11) or enlarged (23x23).
@@ -78,10 +85,17 @@ const CONVS: &[Conv] = &[
     depthwise("dw15_384_14", 32, 15, 384, 14),
     depthwise("dw31_64_56", 16, 31, 64, 56),
     depthwise("dw27_256_14", 16, 27, 256, 14),
+    by(ConvAlgorithm::Winograd, same("conv3x3_64_32_winograd", 3, 64, 32)),
+    by(ConvAlgorithm::Winograd, same("conv3x3_128_16_winograd", 3, 128, 16)),
+    by(ConvAlgorithm::Winograd, same("conv3x3_256_8_winograd", 3, 256, 8)),
 ];
 
 pub(super) fn all() -> Vec<Workload> {
-    CONVS.iter().map(|&c| Workload::new(c.name, c.about(), move || c.prepare())).collect()
+    let workload = |&c: &Conv| Workload {
+        on_request: on_request(c.algorithm),
+        ..Workload::new(c.name, c.about(), move || c.prepare())
+    };
+    CONVS.iter().map(workload).collect()
 }
 
 /// Which part of a masked kernel is computed: the mask's, to see how much of it is zero, and nothing for a plain one.
@@ -110,15 +124,25 @@ impl Conv {
         let kind = if self.groups > 1 { "depthwise convolution" } else { "convolution" };
         let stride = if stride > 1 { format!(", stride {stride}") } else { String::new() };
         let mask = self.p.map(|p| format!(", masked with p = {p}")).unwrap_or_default();
+        let by = on_request(self.algorithm).map(|a| format!(" by {a}")).unwrap_or_default();
         let passes = if self.input_grad { "three passes" } else { "without input gradient" };
         format!(
-            "{kind} {k}x{k}{stride}{mask}, {i} to {o} channels at {size}x{size}, batch {batch}: {passes}"
+            "{kind} {k}x{k}{stride}{mask}, {i} to {o} channels at {size}x{size}, batch {batch}{by}: {passes}"
         )
     }
 
     fn prepare(self) -> Prepared {
-        let Conv { batch, channels: [c_in, c_out], size, kernel, stride, padding, groups, .. } =
-            self;
+        let Conv {
+            batch,
+            channels: [c_in, c_out],
+            size,
+            kernel,
+            stride,
+            padding,
+            groups,
+            algorithm,
+            ..
+        } = self;
         let stream = &mut Stream::new(0);
         let mut random = |shape: [usize; 4]| Tensor::randn(shape, DType::F32, Device::Cpu, stream);
         let mut weight = random([c_out, c_in / groups, kernel, kernel]).mul_scalar(0.02);
@@ -126,8 +150,13 @@ impl Conv {
         if let Some(mask) = &mask {
             weight = weight.masked_weight(mask, [0, 0]);
         }
-        let options =
-            Conv2dOptions { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups };
+        let options = Conv2dOptions {
+            stride: [stride; 2],
+            padding: [padding; 2],
+            groups,
+            algorithm,
+            ..Conv2dOptions::default()
+        };
         let x = random([batch, c_in, size, size]).channels_last();
         let out = (size + 2 * padding - kernel) / stride + 1;
         let dy = random([batch, c_out, out, out]).channels_last();

@@ -9,12 +9,16 @@ mod gemm;
 mod small;
 mod train;
 
+use tensor::ConvAlgorithm;
+
 /// Something to measure.
 pub(super) struct Workload {
     /// As on the command line and in results.
     pub(super) name: String,
     /// What it does, in a few words.
     pub(super) about: String,
+    /// An algorithm that must be asked for: runs only where a filter contains its name, and never by default.
+    pub(super) on_request: Option<&'static str>,
     /// Makes inputs and models.
     pub(super) prepare: Box<dyn Fn() -> Prepared>,
 }
@@ -35,7 +39,20 @@ impl Workload {
         about: impl Into<String>,
         prepare: impl Fn() -> Prepared + 'static,
     ) -> Workload {
-        Workload { name: name.into(), about: about.into(), prepare: Box::new(prepare) }
+        Workload {
+            name: name.into(),
+            about: about.into(),
+            on_request: None,
+            prepare: Box::new(prepare),
+        }
+    }
+}
+
+/// The name of an algorithm that is not the default, as part of a workload's name.
+fn on_request(algorithm: ConvAlgorithm) -> Option<&'static str> {
+    match algorithm {
+        ConvAlgorithm::Direct => None,
+        ConvAlgorithm::Winograd => Some("winograd"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use lpconv::{ConvertConfig, MaskConfig, Surround};
 use serde::{Deserialize, Serialize};
-use tensor::DType;
+use tensor::{ConvAlgorithm, DType};
 
 use crate::experiments::{Request, ScaleName};
 
@@ -112,6 +112,9 @@ pub(super) struct Recipe {
     /// Of the products while training: `f32`, or `bf16` for mixed precision. Evaluation is in f32.
     #[serde(default = "full_precision")]
     pub(super) precision: String,
+    /// How convolutions are computed: `direct` or `winograd`, which adds to the rounding.
+    #[serde(default = "direct")]
+    pub(super) algorithm: String,
     /// Test puzzles on which ablations are measured.
     pub(super) ablation_puzzles: usize,
     /// Step of the half-window of ablated angles, degrees.
@@ -121,6 +124,11 @@ pub(super) struct Recipe {
 /// What recipes written before there was a choice mean.
 fn full_precision() -> String {
     "f32".into()
+}
+
+/// As [`full_precision`].
+fn direct() -> String {
+    "direct".into()
 }
 
 impl Recipe {
@@ -141,6 +149,7 @@ impl Recipe {
             p_min: 2.0,
             surround: "random".into(),
             precision: full_precision(),
+            algorithm: direct(),
             ablation_puzzles: 200_000,
             ablation_step_deg: 5,
         };
@@ -196,6 +205,15 @@ impl Recipe {
         }
     }
 
+    /// How convolutions are computed.
+    pub(super) fn algorithm(&self) -> Result<ConvAlgorithm, String> {
+        match self.algorithm.as_str() {
+            "direct" => Ok(ConvAlgorithm::Direct),
+            "winograd" => Ok(ConvAlgorithm::Winograd),
+            other => Err(format!("algorithm = \"{other}\": expected direct or winograd")),
+        }
+    }
+
     /// What is impossible about the recipe, if anything.
     pub(super) fn check(&self, request: &Request) -> Result<(), String> {
         let positive = [
@@ -236,6 +254,7 @@ impl Recipe {
         }
         self.surround()?;
         self.autocast()?;
+        self.algorithm()?;
         match (self.source.as_str(), &request.data) {
             ("embedded" | "generated", None) | ("file", Some(_)) => Ok(()),
             ("file", None) => Err(

@@ -8,6 +8,7 @@ use lpconv::{clamp_p, convert, for_each_mask};
 use nn::{
     Context, Forward, ModuleExt,
     data::{DataLoader, LoaderOptions, Order},
+    layers::set_conv_algorithm,
     loss::{Reduction, cross_entropy},
     optim::{Adam, AdamOptions, Groups},
     schedule::Constant,
@@ -102,6 +103,7 @@ pub(super) fn model(recipe: &Recipe, condition: Condition, seed: u64) -> anyhow:
     if let Some(conversion) = condition.conversion(seed, surround) {
         convert(&mut model, &conversion)?;
     }
+    set_conv_algorithm(&mut model, recipe.algorithm().map_err(anyhow::Error::msg)?);
     Ok(model)
 }
 

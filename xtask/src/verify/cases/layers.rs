@@ -41,6 +41,7 @@ fn conv2d(run: &Run) -> Result<()> {
         padding: run.attr("padding")?,
         dilation: run.attr("dilation")?,
         groups: run.attr("groups")?,
+        ..Default::default()
     };
     let (x, weight, bias) = (run.var("x")?, run.var("weight")?, run.optional_var("bias")?);
     run.output("y", x.conv2d(&weight, bias.as_ref(), &options));

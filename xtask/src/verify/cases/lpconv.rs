@@ -49,6 +49,7 @@ fn conv(run: &Run) -> Result<()> {
         dilation: run.attr("dilation")?,
         groups: run.attr("groups")?,
         bias: run.has("in.bias"),
+        ..Default::default()
     };
     let (in_channels, config) = (per_group * options.groups, MaskConfig::default());
     let mut layer =
