@@ -172,7 +172,9 @@ fn main() {
         ("gemm 1024^3 A^T", [1024, 1024, 1024], [true, false]),
         ("gemm 1024^3 B^T", [1024, 1024, 1024], [false, true]),
         ("gemm 256x8100x12544", [256, 8100, 12544], [false, false]),
-        ("gemm 64x3136x1024 A^T", [64, 3136, 1024], [true, false]),
+        ("gemm 64x3136x1024 B^T", [64, 3136, 1024], [false, true]),
+        ("gemm 12544x81x256 A^T", [12544, 81, 256], [true, false]),
+        ("gemm 512x16x25088", [512, 16, 25088], [false, false]),
         ("gemm 32x4096x4096 B^T", [32, 4096, 4096], [false, true]),
         ("gemm 1x4096x4096 B^T", [1, 4096, 4096], [false, true]),
     ] {

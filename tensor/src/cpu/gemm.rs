@@ -102,12 +102,12 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
         let kernels = T::kernels(isa);
         let width = kernels.columns;
         let shared_b = Shared::new(b.cast_mut());
-        let pack = |panel: usize, rows: Range<usize>, to: *mut T| {
-            let columns = panel * width..((panel + 1) * width).min(n);
+        let pack = |panels: Range<usize>, rows: Range<usize>, to: *mut T, distance: usize| {
+            let columns = panels.start * width..(panels.end * width).min(n);
             let b = shared_b.ptr().wrapping_add(rows.start * b_rows + columns.start * b_columns);
             let size = [rows.len(), columns.len()];
-            // SAFETY: these rows and columns of B exist; the product offers room for a chunk of a panel.
-            pack_panel(T::loops(isa), b, [b_rows, b_columns], size, width, to)
+            // SAFETY: these rows and columns of B exist; the product offers room for a chunk of the panels.
+            pack_panels(T::loops(isa), b, [b_rows, b_columns], size, width, to, distance)
         };
         let staged = stage_a(T::loops(isa), a, a_strides, [m, k]);
         let (order, lda) = (staged.order, staged.lda);
@@ -115,6 +115,8 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
         let chunk = even_chunk(k, chunk_len::<T>());
         let strips = m.div_ceil(STRIP_ROWS);
         let strip_rows = m.div_ceil(strips);
+        let across = n.div_ceil(width * PANEL_GROUP);
+        let blocks = strips.div_ceil(TASK_STRIPS).max(TASKS.div_ceil(across).min(strips));
         Product {
             kernels,
             order,
@@ -136,7 +138,7 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
             a_group: 0,
             c_group: 0,
             strips,
-            block: strips.div_ceil(strips.div_ceil(TASK_STRIPS)),
+            block: strips.div_ceil(blocks),
             work: m * n * k,
         }
         .run(|strip, runs| {
@@ -154,8 +156,11 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
 /// Rows of a strip: four of the tallest tiles; a chunk of 1024 `f32` of them is 224 KiB of A in the L2 cache.
 const STRIP_ROWS: usize = 56;
 
-/// Panels packed at once, another 256 KiB.
-const PANEL_GROUP: usize = 2;
+/// Panels packed at once, another 512 KiB; their rows of B are half a KiB in one piece.
+const PANEL_GROUP: usize = 4;
+
+/// Tasks to have at least: a flat product has too few panels to make them.
+const TASKS: usize = 8;
 
 /// Strips of a task. Every task packs its own panels: against some thousand rows that is about one percent of the work.
 const TASK_STRIPS: usize = 24;
@@ -218,38 +223,44 @@ unsafe fn stage_a<T: Real>(
     StagedA { start: copy.ptr(), lda, order, _copy: Some(copy) }
 }
 
-/// Writes `[k, columns]` of `B` as `k` rows of `width` numbers, filled up with zeros.
-unsafe fn pack_panel<T: Real>(
+/// Writes `[k, columns]` of `B` as panels, `distance` apart, of `k` rows of `width` numbers, filled up with zeros.
+unsafe fn pack_panels<T: Real>(
     loops: &Loops<T>,
     b: *const T,
     [rs, cs]: Strides,
     [k, columns]: [usize; 2],
     width: usize,
     to: *mut T,
+    distance: usize,
 ) {
-    // SAFETY: the caller vouches for `[k, columns]` of B and `k · width` elements at `to`.
+    /// Elements of a cache line of `f32`.
+    const LINE: usize = 16;
+    // SAFETY: the caller vouches for `[k, columns]` of B and `k · width` elements in each panel.
     unsafe {
         if cs == 1 {
             for row in 0..k {
                 // Rows are far apart: without a hint every other line comes late.
-                let ahead = b.wrapping_add((row + 8) * rs);
-                prefetch(ahead);
-                prefetch(ahead.wrapping_add(columns / 2));
-                (loops.split)(b.add(row * rs), columns, width, to.add(row * width), 0);
+                let ahead = b.wrapping_add((row + 4) * rs);
+                (0..columns).step_by(LINE).for_each(|i| prefetch(ahead.wrapping_add(i)));
+                (loops.split)(b.add(row * rs), columns, width, to.add(row * width), distance);
             }
             return;
         }
-        if columns < width {
-            to.write_bytes(0, k * width);
-        }
-        if rs == 1 {
-            let from_rows: Vec<usize> = (0..columns).map(|column| column * cs).collect();
-            let to_rows: Vec<usize> = (0..k).map(|row| row * width).collect();
-            (loops.transpose)(b, &from_rows, to, &to_rows);
-            return;
-        }
-        for (row, column) in (0..k).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-            *to.add(row * width + column) = *b.add(row * rs + column * cs);
+        for (panel, first) in (0..columns).step_by(width).enumerate() {
+            let (b, to) = (b.add(first * cs), to.add(panel * distance));
+            let columns = width.min(columns - first);
+            if columns < width {
+                to.write_bytes(0, k * width);
+            }
+            if rs == 1 {
+                let from_rows: Vec<usize> = (0..columns).map(|column| column * cs).collect();
+                let to_rows: Vec<usize> = (0..k).map(|row| row * width).collect();
+                (loops.transpose)(b, &from_rows, to, &to_rows);
+                continue;
+            }
+            for (row, i) in (0..k).flat_map(|row| (0..columns).map(move |i| (row, i))) {
+                *to.add(row * width + i) = *b.add(row * rs + i * cs);
+            }
         }
     }
 }

@@ -47,9 +47,10 @@ pub(crate) enum Join {
 pub(crate) enum Panels<'a, T> {
     /// Packed before: `[groups, ⌈columns / width⌉, repeats · k, width]`.
     Packed(*const T),
-    /// Packed by each task, chunk by chunk: `pack(group · panels + panel, rows, to)` packs some of the panel's `repeats · k` rows.
+    /// Packed by each task, chunk by chunk: `pack(panels, rows, to, distance)` packs some of the `repeats · k` rows of
+    /// neighboring panels (counted over all groups), panels `distance` apart.
     /// Right where the rows of `C` do not make many tasks: then `B` is read about once and never written back to memory.
-    Local(&'a (dyn Fn(usize, Range<usize>, *mut T) + Sync)),
+    Local(&'a (dyn Fn(Range<usize>, Range<usize>, *mut T, usize) + Sync)),
 }
 
 /// `C = A · B` (+ bias, or + `C`), see the module's comment.
@@ -162,13 +163,8 @@ impl<T: Real> Product<'_, T> {
                 let panels = first..(first + self.panel_group).min(part.panels.end);
                 let number = |panel: usize| part.group * self.panels() + panel;
                 if let (Panels::Local(pack), Some(scratch)) = (self.b, &local) {
-                    for (i, panel) in panels.clone().enumerate() {
-                        pack(
-                            number(panel),
-                            rows.clone(),
-                            scratch.ptr().wrapping_add(i * panel_len),
-                        );
-                    }
+                    let numbers = number(panels.start)..number(panels.end);
+                    pack(numbers, rows.clone(), scratch.ptr(), panel_len);
                 }
                 // Row 0 of the panel, or row 0 of the chunk's first repeat.
                 let b = |panel: usize| match (self.b, &local) {

@@ -118,10 +118,14 @@ impl<T: Real> Sliding<'_, T> {
         };
         let repeated = chunk >= k;
         let packed;
-        let pack_blocks = |panel: usize, rows: Range<usize>, to: *mut T| {
-            // SAFETY: the product asks for at most a chunk, which is made of whole blocks, and offers room for one.
-            unsafe { packing.blocks(panel, rows.start / k..rows.end / k, to) }
-        };
+        let pack_blocks =
+            |panels: Range<usize>, rows: Range<usize>, to: *mut T, distance: usize| {
+                for (i, panel) in panels.enumerate() {
+                    let to = to.wrapping_add(i * distance);
+                    // SAFETY: the product asks for at most a chunk, which is made of whole blocks, and offers room for one.
+                    unsafe { packing.blocks(panel, rows.start / k..rows.end / k, to) }
+                }
+            };
         let b = if local {
             Panels::Local(&pack_blocks)
         } else {
