@@ -27,6 +27,7 @@ mod random;
 mod shape;
 mod tensor;
 
+pub use cpu::simd::{INSTRUCTION_SET_VARIABLE, InstructionSetError, instruction_set};
 pub use device::Device;
 pub use dtype::{DType, Element};
 pub use error::Error;

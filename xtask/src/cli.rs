@@ -97,21 +97,24 @@ struct ReportArgs {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let outcome = match cli.command {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    tensor::instruction_set().map_err(|error| Failure::Usage(error.to_string()))?;
+    match command {
         Command::Reproduce(args) => reproduce(args),
         Command::List(args) => experiments::list(&args.results),
         Command::Report(args) => experiments::report(&args.experiments, &args.results),
         Command::Verify(args) => crate::verify::run(&args).map_err(Failure::Run),
         Command::Bench(args) => bench::run(&args),
         Command::Ci => ci::run(),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("{failure}");
-            ExitCode::from(failure.code())
-        }
     }
 }
 

@@ -32,6 +32,20 @@ fn fails(args: &[&str], code: i32, expected: &str) {
     assert!(!message.contains("panicked"), "{args:?}: {message}");
 }
 
+#[test]
+fn an_instruction_set_that_is_not_there_is_named() {
+    let chosen = |set: &str| {
+        let command = &mut xtask(&["list"]);
+        command.env(tensor::INSTRUCTION_SET_VARIABLE, set).output().expect("the program starts")
+    };
+    let wrong = chosen("avx9000");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        stderr(&wrong).contains("TENSOR_INSTRUCTION_SET=avx9000: this machine can act as portable")
+    );
+    assert!(chosen("portable").status.success());
+}
+
 /// The options of a run that takes a second or two.
 const TINY: &[&str] = &[
     "--set",

@@ -31,7 +31,7 @@ pub(crate) fn gemm<T: Real>(
     accumulate: bool,
 ) {
     let shape = Gemm { m, n, k, a_strides, b_strides, ldc, accumulate };
-    gemm_batched(Isa::detect(), &shape, 1, [a, b], [0, 0], c, 0);
+    gemm_batched(Isa::active(), &shape, 1, [a, b], [0, 0], c, 0);
 }
 
 /// The shape of one product, see [`gemm`].

@@ -22,6 +22,21 @@ pub(crate) struct TapRun {
 pub(crate) type SlideFn<T> =
     unsafe fn(runs: &[TapRun], x: *const T, w: *const T, start: *const T, out: *mut T);
 
+/// Taps of one row of source pixels as two neighboring output rows meet them: each by its own kernel row, or not at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PairRun {
+    pub(crate) x: usize,
+    pub(crate) w: [Option<usize>; 2],
+    pub(crate) len: usize,
+}
+
+/// [`SlideFn`] for a tile of each of two output rows: a loaded pixel serves both.
+///
+/// # Safety
+/// As for [`SlideFn`].
+pub(crate) type SlidePairFn<T> =
+    unsafe fn(runs: &[PairRun], x: *const T, w: *const T, start: *const T, out: [*mut T; 2]);
+
 /// The loops of one instruction set and number type. All counts are in vectors.
 ///
 /// # Safety
@@ -31,6 +46,8 @@ pub(crate) struct LaneLoops<T: 'static> {
     pub(crate) lanes: usize,
     /// Output vectors per tile and the function for it, widest first.
     pub(crate) slides: &'static [(usize, SlideFn<T>)],
+    /// The same for two rows at once.
+    pub(crate) slide_pairs: &'static [(usize, SlidePairFn<T>)],
     /// `grad[s] += Σ_{j < count} x[j + s] · dy[j]` for `s < taps`.
     pub(crate) correlate:
         unsafe fn(x: *const T, dy: *const T, count: usize, grad: *mut T, taps: usize),
@@ -67,19 +84,73 @@ unsafe fn slide<V: Vector, const WIDTH: usize>(
     unsafe {
         let mut acc = [V::load(start); WIDTH];
         for run in runs {
-            let mut x = x.add(run.x * V::LANES);
-            let mut w = w.add(run.w * V::LANES);
-            for _ in 0..run.len {
-                let factor = V::load(w);
-                for (j, sum) in acc.iter_mut().enumerate() {
-                    *sum = V::load(x.add(j * V::LANES)).mul_add(factor, *sum);
-                }
-                x = x.add(V::LANES);
-                w = w.add(V::LANES);
-            }
+            slide_row(&mut acc, x.add(run.x * V::LANES), w.add(run.w * V::LANES), run.len);
         }
         for (j, sum) in acc.iter().enumerate() {
             sum.store(out.add(j * V::LANES));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn slide_pair<V: Vector, const WIDTH: usize>(
+    runs: &[PairRun],
+    x: *const V::Elem,
+    w: *const V::Elem,
+    start: *const V::Elem,
+    out: [*mut V::Elem; 2],
+) {
+    // SAFETY: the caller upholds the contract of `SlideFn`.
+    unsafe {
+        let mut upper = [V::load(start); WIDTH];
+        let mut lower = upper;
+        for run in runs {
+            let mut x = x.add(run.x * V::LANES);
+            match run.w {
+                [Some(above), Some(below)] => {
+                    let (mut above, mut below) = (w.add(above * V::LANES), w.add(below * V::LANES));
+                    for _ in 0..run.len {
+                        let factors = [V::load(above), V::load(below)];
+                        for (j, (a, b)) in upper.iter_mut().zip(&mut lower).enumerate() {
+                            let pixel = V::load(x.add(j * V::LANES));
+                            *a = pixel.mul_add(factors[0], *a);
+                            *b = pixel.mul_add(factors[1], *b);
+                        }
+                        x = x.add(V::LANES);
+                        above = above.add(V::LANES);
+                        below = below.add(V::LANES);
+                    }
+                }
+                [Some(w_row), None] => slide_row(&mut upper, x, w.add(w_row * V::LANES), run.len),
+                [None, Some(w_row)] => slide_row(&mut lower, x, w.add(w_row * V::LANES), run.len),
+                [None, None] => {}
+            }
+        }
+        for (sums, out) in [upper, lower].iter().zip(out) {
+            for (j, sum) in sums.iter().enumerate() {
+                sum.store(out.add(j * V::LANES));
+            }
+        }
+    }
+}
+
+/// Adds the taps of one kernel row to the sums of one tile.
+#[inline(always)]
+unsafe fn slide_row<V: Vector, const WIDTH: usize>(
+    sums: &mut [V; WIDTH],
+    mut x: *const V::Elem,
+    mut w: *const V::Elem,
+    len: usize,
+) {
+    // SAFETY: the caller upholds the contract of `SlideFn`.
+    unsafe {
+        for _ in 0..len {
+            let factor = V::load(w);
+            for (j, sum) in sums.iter_mut().enumerate() {
+                *sum = V::load(x.add(j * V::LANES)).mul_add(factor, *sum);
+            }
+            x = x.add(V::LANES);
+            w = w.add(V::LANES);
         }
     }
 }
@@ -191,9 +262,9 @@ unsafe fn scatter<V: Vector>(
 }
 
 macro_rules! compile {
-    ($module:ident, [$($features:literal)?], [$($width:literal)*]) => {
+    ($module:ident, [$($features:literal)?], [$($width:literal)*], [$($pair:literal)*]) => {
         pub(crate) mod $module {
-            use super::{LaneLoops, TapRun, Vector};
+            use super::{LaneLoops, PairRun, TapRun, Vector};
 
             $(#[target_feature(enable = $features)])?
             unsafe fn slide<V: Vector, const WIDTH: usize>(
@@ -205,6 +276,18 @@ macro_rules! compile {
             ) {
                 // SAFETY: the caller upholds the contract of `SlideFn`.
                 unsafe { super::slide::<V, WIDTH>(runs, x, w, start, out) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn slide_pair<V: Vector, const WIDTH: usize>(
+                runs: &[PairRun],
+                x: *const V::Elem,
+                w: *const V::Elem,
+                start: *const V::Elem,
+                out: [*mut V::Elem; 2],
+            ) {
+                // SAFETY: the caller upholds the contract of `SlideFn`.
+                unsafe { super::slide_pair::<V, WIDTH>(runs, x, w, start, out) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -250,6 +333,7 @@ macro_rules! compile {
                 &LaneLoops {
                     lanes: V::LANES,
                     slides: &[$(($width, slide::<V, $width>)),*],
+                    slide_pairs: &[$(($pair, slide_pair::<V, $pair>)),*],
                     correlate: correlate::<V>,
                     gather: gather::<V>,
                     scatter: scatter::<V>,
@@ -259,8 +343,8 @@ macro_rules! compile {
     };
 }
 
-compile!(portable, [], [8 4]);
+compile!(portable, [], [8 4], [4]);
 #[cfg(target_arch = "x86_64")]
-compile!(avx2, ["avx2,fma"], [12 8 4]);
+compile!(avx2, ["avx2,fma"], [12 8 4], [6 4]);
 #[cfg(target_arch = "x86_64")]
-compile!(avx512, ["avx512f"], [28 24 16 14 8 4]);
+compile!(avx512, ["avx512f"], [28 24 16 14 8 4], [14 12 10 8 7 5 4]);

@@ -35,7 +35,7 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
             let ([c0, a0, b0], [c_step, a_step, b_step]) = (batch.start(i), batch.steps);
             let operands = [&a[a0..], &b[b0..]];
             gemm_batched(
-                Isa::detect(),
+                Isa::active(),
                 &product,
                 batch.len,
                 operands,

@@ -26,7 +26,7 @@ pub(crate) mod recycle;
 mod reduce;
 mod resample;
 mod scratch;
-mod simd;
+pub(crate) mod simd;
 mod softmax;
 mod strided;
 mod wide;

@@ -1,8 +1,10 @@
 //! The vector types the kernels are written in, and the choice between them.
 //!
 //! A kernel is one generic function over [`Vector`]; each instruction set instantiates it once inside a function that has the
-//! matching `#[target_feature]`. [`Isa::detect`] picks the widest set of the running machine; everything below takes an
+//! matching `#[target_feature]`. [`Isa::active`] picks the widest set of the running machine; everything below takes an
 //! [`Isa`] as an argument, so that a test can run every set the machine has.
+
+use std::sync::OnceLock;
 
 /// An instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,23 +19,51 @@ pub(crate) enum Isa {
     Avx512,
 }
 
+/// The environment variable that makes the machine act as one with fewer instruction sets: `avx512`, `avx2` or `portable`.
+///
+/// For tests and for comparisons with other machines; sums may differ in their last bits between instruction sets.
+pub const INSTRUCTION_SET_VARIABLE: &str = "TENSOR_INSTRUCTION_SET";
+
+/// The instruction set of the CPU kernels: `"avx512"`, `"avx2"` or `"portable"`; the widest one of the machine unless
+/// [`INSTRUCTION_SET_VARIABLE`] asks for another.
+///
+/// # Errors
+/// If the variable asks for a set that does not exist or that this machine lacks. The kernels then use the widest one.
+pub fn instruction_set() -> Result<&'static str, InstructionSetError> {
+    requested().map(|isa| isa.unwrap_or_else(Isa::widest).name())
+}
+
+/// [`INSTRUCTION_SET_VARIABLE`] asks for what cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{INSTRUCTION_SET_VARIABLE}={found}: this machine can act as {}; unset it for the best of them", available.join(", "))]
+pub struct InstructionSetError {
+    /// The variable's value.
+    pub found: String,
+    /// The values that would do.
+    pub available: Vec<&'static str>,
+}
+
+/// The instruction set that the environment asks for.
+fn requested() -> Result<Option<Isa>, InstructionSetError> {
+    let Some(found) = std::env::var_os(INSTRUCTION_SET_VARIABLE) else { return Ok(None) };
+    let available = Isa::available();
+    match available.iter().find(|isa| found == isa.name()) {
+        Some(&isa) => Ok(Some(isa)),
+        None => Err(InstructionSetError {
+            found: found.to_string_lossy().into_owned(),
+            available: available.into_iter().map(Isa::name).collect(),
+        }),
+    }
+}
+
 impl Isa {
-    /// The widest instruction set this machine runs.
-    pub(crate) fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Avx2;
-            }
-        }
-        Self::Portable
+    /// The instruction set to use; decided once.
+    pub(crate) fn active() -> Self {
+        static ACTIVE: OnceLock<Isa> = OnceLock::new();
+        *ACTIVE.get_or_init(|| requested().ok().flatten().unwrap_or_else(Isa::widest))
     }
 
     /// Every instruction set this machine runs, narrowest first.
-    #[cfg(test)]
     pub(crate) fn available() -> Vec<Self> {
         let mut all = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
@@ -41,11 +71,25 @@ impl Isa {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 all.push(Self::Avx2);
             }
-            if is_x86_feature_detected!("avx512f") {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
                 all.push(Self::Avx512);
             }
         }
         all
+    }
+
+    fn widest() -> Self {
+        Self::available().pop().unwrap_or(Self::Portable)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+        }
     }
 }
 

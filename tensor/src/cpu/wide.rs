@@ -4,18 +4,20 @@
 //! compiler vectorizes by itself are compiled a second time here, for wider registers, and the machine chooses.
 //! No operation is reordered or fused by this: the results have the same bits at any width.
 
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::simd::Isa;
+
 /// Runs `f`, which must be `#[inline(always)]` or small enough to be inlined, with the widest vectors there are.
 #[inline(always)]
 pub(crate) fn wide<R>(f: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
-            // SAFETY: the features were just detected.
-            return unsafe { with_avx512(f) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature was just detected.
-            return unsafe { with_avx2(f) };
+        match Isa::active() {
+            // SAFETY: an instruction set is active only where it was detected.
+            Isa::Avx512 => return unsafe { with_avx512(f) },
+            // SAFETY: as above.
+            Isa::Avx2 => return unsafe { with_avx2(f) },
+            Isa::Portable => {}
         }
     }
     f()

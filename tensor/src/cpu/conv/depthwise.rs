@@ -6,7 +6,7 @@
 
 use crate::cpu::conv::ConvGeometry;
 use crate::cpu::conv::axis::Axis;
-use crate::cpu::lanes::{LaneLoops, TapRun};
+use crate::cpu::lanes::{LaneLoops, PairRun, SlideFn, SlidePairFn, TapRun};
 use crate::cpu::microkernel::Real;
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
@@ -70,12 +70,12 @@ struct SortedRow {
 }
 
 impl SortedRow {
-    /// `tile` outputs are computed at once: a row is long enough for all outputs rounded up to whole tiles.
-    fn new(axis: &Axis, tile: usize) -> Self {
+    /// A row is long enough for `outputs` outputs, the axis's own rounded up to whole tiles.
+    fn new(axis: &Axis, outputs: usize) -> Self {
         let step = axis.src_step as isize;
         let offsets = || axis.phases.iter().flatten().map(|tap| tap.1.div_euclid(step));
         let left = (-offsets().min().unwrap_or(0)).max(0);
-        let last = offsets().max().unwrap_or(0) + axis.count(0).next_multiple_of(tile) as isize;
+        let last = offsets().max().unwrap_or(0) + outputs as isize;
         let pixels = axis.src_len.div_ceil(axis.src_step) as isize;
         let len = (left + last.max(pixels)) as usize;
         let neighbors = axis.phases.iter().map(|taps| {
@@ -128,6 +128,25 @@ impl SortedRow {
         runs
     }
 
+    /// The runs of an output phase for two output rows, in the order in which either row alone meets them.
+    fn pair_runs(&self, phase: usize, rows: &[PairRow]) -> Vec<PairRun> {
+        let taps =
+            |neighbors: &[Neighbors]| neighbors.iter().map(|run| run.taps.len()).sum::<usize>();
+        let before: usize = self.neighbors[..phase].iter().map(|n| taps(n)).sum();
+        let row_weights: usize = self.neighbors.iter().map(|n| taps(n)).sum();
+        let mut runs = vec![];
+        for row in rows {
+            let mut w = row.taps.map(|tap| tap.map(|r| r * row_weights + before));
+            for run in &self.neighbors[phase] {
+                let len = run.taps.len();
+                let x = row.src * self.vectors() + run.phase * self.len + run.at;
+                runs.push(PairRun { x, w, len });
+                w = w.map(|w| w.map(|w| w + len));
+            }
+        }
+        runs
+    }
+
     /// Vectors of a row.
     fn vectors(&self) -> usize {
         self.step * self.len
@@ -174,15 +193,52 @@ impl SortedRow {
     }
 }
 
-/// The outputs of a tile: those with the least work for a row of this many pixels.
-fn tile_for<T>(loops: &LaneLoops<T>, count: usize) -> (usize, crate::cpu::lanes::SlideFn<T>) {
-    // A tile costs its outputs and about one more, for the weight.
-    let cost = |width: usize| count.div_ceil(width) * (width + 1);
-    *loops
-        .slides
-        .iter()
-        .min_by_key(|(width, _)| cost(*width))
-        .expect("every instruction set has a tile")
+/// A row of source pixels and the kernel rows by which two neighboring output rows meet it.
+struct PairRow {
+    src: usize,
+    taps: [Option<usize>; 2],
+}
+
+/// The source rows (and kernel rows) that output rows `i` and `i + 1` meet, if most serve both.
+fn pair_rows(rows: &Axis, i: usize, first_src: usize) -> Option<Vec<PairRow>> {
+    let [above, below]: [Vec<(usize, usize)>; 2] =
+        [0, 1].map(|more| rows.taps(i + more).map(|(tap, h)| (tap, h - first_src)).collect());
+    let mut merged: Vec<PairRow> = vec![];
+    let mut below = below.into_iter().peekable();
+    // Both lists go through the source in one direction.
+    let descending = above.first().map(|tap| tap.1) > above.last().map(|tap| tap.1);
+    let before = |a: usize, b: usize| if descending { a > b } else { a < b };
+    for (tap, src) in above {
+        while let Some((tap, at)) = below.next_if(|&(_, at)| before(at, src)) {
+            merged.push(PairRow { src: at, taps: [None, Some(tap)] });
+        }
+        let other = below.next_if(|&(_, at)| at == src).map(|other| other.0);
+        merged.push(PairRow { src, taps: [Some(tap), other] });
+    }
+    merged.extend(below.map(|(tap, src)| PairRow { src, taps: [None, Some(tap)] }));
+    let shared = merged.iter().filter(|row| row.taps.iter().all(Option::is_some)).count();
+    (2 * shared > merged.len()).then_some(merged)
+}
+
+/// The tiles with the least work for a row of this many pixels: for one output row, and for two together.
+struct Tiles<T: 'static> {
+    one: (usize, SlideFn<T>),
+    two: (usize, SlidePairFn<T>),
+}
+
+impl<T> Tiles<T> {
+    fn new(loops: &LaneLoops<T>, count: usize) -> Self {
+        // A tile costs its outputs and about one more, for the weight.
+        let cost = |width: usize| count.div_ceil(width) * (width + 1);
+        let one = *loops.slides.iter().min_by_key(|(width, _)| cost(*width)).expect("a tile");
+        let two = *loops.slide_pairs.iter().min_by_key(|(width, _)| cost(*width)).expect("a tile");
+        Self { one, two }
+    }
+
+    /// Outputs of `count`, rounded up to whole tiles of either kind.
+    fn padded(&self, count: usize) -> usize {
+        count.next_multiple_of(self.one.0).max(count.next_multiple_of(self.two.0))
+    }
 }
 
 /// Weights by vectors of channels: `[blocks, rows, taps in the order of the neighbors, lanes]`.
@@ -298,8 +354,9 @@ fn slide<T: Real>(
 ) {
     let loops = T::lane_loops(isa);
     let (channels, lanes) = (g.o, loops.lanes);
-    let (tile, slide) = tile_for(loops, columns.count(0));
-    let sorted = SortedRow::new(columns, tile);
+    let tiles = Tiles::new(loops, columns.count(0));
+    let outputs = tiles.padded(columns.count(0));
+    let sorted = SortedRow::new(columns, outputs);
     let order: Vec<usize> =
         sorted.neighbors.iter().flatten().flat_map(|n| n.taps.clone()).collect();
     let weights = packed_weights(g, w, lanes, &order);
@@ -324,27 +381,59 @@ fn slide<T: Real>(
             // SAFETY: row h of the source, and row i of the planes.
             unsafe { sorted.copy(loops, from, channels, taken.len(), to, plane) };
         }
-        let result_len = columns.count(0).next_multiple_of(tile) * lanes;
-        let results = Scratch::<T>::new(vectors * result_len);
-        for (i, phase) in out_rows.flat_map(|i| (0..columns.out_step).map(move |phase| (i, phase)))
-        {
-            let runs = sorted.runs(phase, rows.taps(i).map(|(r, h)| (r, h - src_rows.start)));
-            let count = columns.count(phase);
-            for v in 0..vectors {
-                let c = taken.start + v * lanes;
-                let (w, start) = (weights[c * g.taps()..].as_ptr(), starts[c..].as_ptr());
-                for j in (0..count).step_by(tile) {
-                    let x = planes.ptr().wrapping_add(v * plane + j * lanes);
-                    let to = results.ptr().wrapping_add(v * result_len + j * lanes);
-                    // SAFETY: the rows of the planes are long enough for whole tiles, and so are the results.
-                    unsafe { slide(&runs, x, w, start, to) };
+        let result_len = outputs * lanes;
+        let row_results = vectors * result_len;
+        let results = Scratch::<T>::new(2 * row_results);
+        let mut i = out_rows.start;
+        while i < out_rows.end {
+            let pair = match i + 1 < out_rows.end {
+                true => pair_rows(rows, i, src_rows.start),
+                false => None,
+            };
+            for phase in 0..columns.out_step {
+                let count = columns.count(phase);
+                let vector = |v: usize| {
+                    let c = taken.start + v * lanes;
+                    let planes = planes.ptr().wrapping_add(v * plane).cast_const();
+                    let to = results.ptr().wrapping_add(v * result_len);
+                    (planes, weights[c * g.taps()..].as_ptr(), starts[c..].as_ptr(), to)
+                };
+                // SAFETY: the rows of the planes are long enough for whole tiles, and so are the results.
+                unsafe {
+                    if let Some(pair) = &pair {
+                        let runs = sorted.pair_runs(phase, pair);
+                        let (tile, slide) = tiles.two;
+                        for (v, j) in
+                            (0..vectors).flat_map(|v| (0..count).step_by(tile).map(move |j| (v, j)))
+                        {
+                            let (planes, w, start, to) = vector(v);
+                            let to = to.wrapping_add(j * lanes);
+                            let to = [to, to.wrapping_add(row_results)];
+                            slide(&runs, planes.wrapping_add(j * lanes), w, start, to);
+                        }
+                    } else {
+                        let met = rows.taps(i).map(|(r, h)| (r, h - src_rows.start));
+                        let runs = sorted.runs(phase, met);
+                        let (tile, slide) = tiles.one;
+                        for (v, j) in
+                            (0..vectors).flat_map(|v| (0..count).step_by(tile).map(move |j| (v, j)))
+                        {
+                            let (planes, w, start, to) = vector(v);
+                            let to = to.wrapping_add(j * lanes);
+                            slide(&runs, planes.wrapping_add(j * lanes), w, start, to);
+                        }
+                    }
+                }
+                for row in 0..if pair.is_some() { 2 } else { 1 } {
+                    let pixel = (image * rows.out_len + i + row) * columns.out_len + phase;
+                    let to = out.ptr().wrapping_add(pixel * channels + taken.start);
+                    let from = results.ptr().wrapping_add(row * row_results);
+                    let step = columns.out_step * channels;
+                    // SAFETY: the pixels of this phase, in channels of a row that the task owns.
+                    unsafe { (loops.scatter)(to, step, taken.len(), from, result_len, count) };
                 }
             }
-            let pixel = (image * rows.out_len + i) * columns.out_len + phase;
-            let to = out.ptr().wrapping_add(pixel * channels + taken.start);
-            let step = columns.out_step * channels;
-            // SAFETY: the pixels of this phase, in channels of a row that the task owns.
-            unsafe { (loops.scatter)(to, step, taken.len(), results.ptr(), result_len, count) };
+            i += if pair.is_some() { 2 } else { 1 };
         }
     });
 }
@@ -387,7 +476,7 @@ pub(super) fn weight_grad<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T]
     let (channels, lanes) = (g.o, loops.lanes);
     let [rows, columns] = &g.forward_axes();
     let x = &*repeated(g, x);
-    let sorted = SortedRow::new(columns, 1);
+    let sorted = SortedRow::new(columns, columns.count(0));
     let order: Vec<usize> =
         sorted.neighbors.iter().flatten().flat_map(|n| n.taps.clone()).collect();
     let row_len = sorted.vectors() * lanes;

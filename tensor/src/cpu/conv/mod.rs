@@ -158,17 +158,17 @@ pub(crate) fn conv_forward<T: Real>(
     bias: Option<&[T]>,
     y: &mut [T],
 ) {
-    conv_forward_on(Isa::detect(), g, x, w, bias, y);
+    conv_forward_on(Isa::active(), g, x, w, bias, y);
 }
 
 /// The gradient of [`conv_forward`] with respect to `x`, given that with respect to `y`; overwrites `dx`.
 pub(crate) fn conv_input_grad<T: Real>(g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
-    conv_input_grad_on(Isa::detect(), g, dy, w, dx);
+    conv_input_grad_on(Isa::active(), g, dy, w, dx);
 }
 
 /// The gradient of [`conv_forward`] with respect to `w`, given that with respect to `y`; overwrites `dw`.
 pub(crate) fn conv_weight_grad<T: Real>(g: &ConvGeometry, x: &[T], dy: &[T], dw: &mut [T]) {
-    conv_weight_grad_on(Isa::detect(), g, x, dy, dw);
+    conv_weight_grad_on(Isa::active(), g, x, dy, dw);
 }
 
 fn conv_forward_on<T: Real>(
