@@ -4,6 +4,7 @@ use super::{
     float::Float,
     parallel::{GRAIN, for_each_chunk},
     strided::Rows,
+    wide::wide,
 };
 use crate::{
     Tensor,
@@ -20,10 +21,15 @@ pub(super) fn map<T: Element, U: Element>(x: &Tensor, f: impl Fn(T) -> U + Sync)
         if x.layout.is_dense() {
             let src = x.dense_slice::<T>();
             for_each_chunk(out, GRAIN, |start, out| {
-                let end = start + out.len();
-                for (o, &v) in out.iter_mut().zip(&src[start..end]) {
-                    *o = f(v);
-                }
+                let src = &src[start..start + out.len()];
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (o, &v) in out.iter_mut().zip(src) {
+                            *o = f(v);
+                        }
+                    },
+                );
             });
         } else {
             let src = x.storage_slice::<T>();
@@ -146,7 +152,11 @@ fn unary_float<T: Float>(op: UnaryOp, x: &Tensor) -> Tensor {
     match op {
         UnaryOp::Neg => map(x, |v: T| -v),
         UnaryOp::Abs => map(x, T::abs),
-        UnaryOp::Exp => map(x, T::exp),
+        UnaryOp::Exp => map(
+            x,
+            #[inline(always)]
+            |v: T| v.exp(),
+        ),
         UnaryOp::Log => map(x, T::ln),
         UnaryOp::Sqrt => map(x, T::sqrt),
         UnaryOp::Rsqrt => map(x, |v: T| T::ONE / v.sqrt()),
@@ -154,12 +164,20 @@ fn unary_float<T: Float>(op: UnaryOp, x: &Tensor) -> Tensor {
         UnaryOp::Square => map(x, |v: T| v * v),
         UnaryOp::Sin => map(x, T::sin),
         UnaryOp::Cos => map(x, T::cos),
-        UnaryOp::Tanh => map(x, T::tanh),
-        UnaryOp::Sigmoid => map(x, |v: T| {
-            // Both branches keep exp's argument negative, so that it cannot overflow.
-            let e = (-v.abs()).exp();
-            if v >= T::ZERO { T::ONE / (T::ONE + e) } else { e / (T::ONE + e) }
-        }),
+        UnaryOp::Tanh => map(
+            x,
+            #[inline(always)]
+            |v: T| v.tanh(),
+        ),
+        UnaryOp::Sigmoid => map(
+            x,
+            #[inline(always)]
+            |v: T| {
+                // Both branches keep exp's argument negative, so that it cannot overflow.
+                let e = (-v.abs()).exp();
+                if v >= T::ZERO { T::ONE / (T::ONE + e) } else { e / (T::ONE + e) }
+            },
+        ),
         UnaryOp::Relu => map(x, |v: T| if v > T::ZERO || v.is_nan() { v } else { T::ZERO }),
         UnaryOp::Sign => map(x, |v: T| {
             if v > T::ZERO {
@@ -178,18 +196,38 @@ fn unary_float<T: Float>(op: UnaryOp, x: &Tensor) -> Tensor {
         UnaryOp::PowScalar(e) => map(x, move |v: T| v.powf(c(e))),
         UnaryOp::Expm1 => map(x, T::exp_m1),
         UnaryOp::Log1p => map(x, T::ln_1p),
-        UnaryOp::Erf => map(x, T::erf),
-        UnaryOp::Gelu => map(x, |v: T| v * normal_cdf(v)),
-        UnaryOp::GeluGrad => {
-            let (half, inv_sqrt_tau) = (c(0.5), c(1.0 / std::f64::consts::TAU.sqrt()));
-            map(x, move |v: T| normal_cdf(v) + v * inv_sqrt_tau * (-(half * v * v)).exp())
-        }
-        UnaryOp::GeluTanh => map(x, |v: T| c(0.5) * v * (T::ONE + gelu_argument(v).tanh())),
-        UnaryOp::GeluTanhGrad => map(x, |v: T| {
-            let t = gelu_argument(v).tanh();
-            let slope = c(GELU_SCALE) * (T::ONE + c(3.0 * GELU_CUBIC) * v * v);
-            c(0.5) * (T::ONE + t) + c(0.5) * v * (T::ONE - t * t) * slope
-        }),
+        UnaryOp::Erf => map(
+            x,
+            #[inline(always)]
+            |v: T| v.erf(),
+        ),
+        UnaryOp::Gelu => map(
+            x,
+            #[inline(always)]
+            |v: T| v * v.normal().0,
+        ),
+        UnaryOp::GeluGrad => map(
+            x,
+            #[inline(always)]
+            |v: T| {
+                let (cdf, density) = v.normal();
+                cdf + v * density
+            },
+        ),
+        UnaryOp::GeluTanh => map(
+            x,
+            #[inline(always)]
+            |v: T| c(0.5) * v * (T::ONE + gelu_argument(v).tanh()),
+        ),
+        UnaryOp::GeluTanhGrad => map(
+            x,
+            #[inline(always)]
+            |v: T| {
+                let t = gelu_argument(v).tanh();
+                let slope = c(GELU_SCALE) * (T::ONE + c(3.0 * GELU_CUBIC) * v * v);
+                c(0.5) * (T::ONE + t) + c(0.5) * v * (T::ONE - t * t) * slope
+            },
+        ),
         UnaryOp::Softplus => {
             // Where e^-x is lost beside 1, and e^x could overflow, the sum is x: PyTorch's threshold.
             let threshold = c(20.0);
@@ -225,12 +263,6 @@ const GELU_CUBIC: f64 = 0.044715;
 #[inline(always)]
 fn gelu_argument<T: Float>(v: T) -> T {
     T::from_f64(GELU_SCALE) * (v + T::from_f64(GELU_CUBIC) * v * v * v)
-}
-
-/// The distribution function of the standard normal distribution.
-#[inline(always)]
-fn normal_cdf<T: Float>(v: T) -> T {
-    T::from_f64(0.5) * (T::ONE + (v * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf())
 }
 
 pub(super) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
-use crate::dtype::Element;
+use crate::{cpu::math, dtype::Element};
 
 /// f32 or f64, with the functions that elementwise kernels use.
 pub(crate) trait Float:
@@ -28,13 +28,14 @@ pub(crate) trait Float:
     fn cos(self) -> Self;
     fn tanh(self) -> Self;
     fn powf(self, e: Self) -> Self;
-    /// The error function, from `libm`.
     fn erf(self) -> Self;
+    /// Distribution function and density of the standard normal distribution.
+    fn normal(self) -> (Self, Self);
     fn is_nan(self) -> bool;
 }
 
 macro_rules! float {
-    ($t:ident, $erf:path) => {
+    ($t:ident, $exp:path, $tanh:path, $erf:path, $normal:path) => {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -45,7 +46,7 @@ macro_rules! float {
             }
             #[inline(always)]
             fn exp(self) -> Self {
-                $t::exp(self)
+                $exp(self)
             }
             #[inline(always)]
             fn exp_m1(self) -> Self {
@@ -73,7 +74,7 @@ macro_rules! float {
             }
             #[inline(always)]
             fn tanh(self) -> Self {
-                $t::tanh(self)
+                $tanh(self)
             }
             #[inline(always)]
             fn powf(self, e: Self) -> Self {
@@ -84,6 +85,10 @@ macro_rules! float {
                 $erf(self)
             }
             #[inline(always)]
+            fn normal(self) -> (Self, Self) {
+                $normal(self)
+            }
+            #[inline(always)]
             fn is_nan(self) -> bool {
                 $t::is_nan(self)
             }
@@ -91,5 +96,10 @@ macro_rules! float {
     };
 }
 
-float!(f32, libm::erff);
-float!(f64, libm::erf);
+fn exact_normal(x: f64) -> (f64, f64) {
+    let cdf = 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
+    (cdf, (-0.5 * x * x).exp() / std::f64::consts::TAU.sqrt())
+}
+
+float!(f32, math::exp, math::tanh, math::erf, math::normal);
+float!(f64, f64::exp, f64::tanh, libm::erf, exact_normal);

@@ -99,6 +99,62 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
             let b_strides = [b_columns, b_rows];
             return matrix_vector(isa, [n, k], b, b_strides, a, a_strides[1], c, 1, accumulate);
         }
+        let ranges = k_ranges(shape, T::kernels(isa).columns);
+        if ranges == 1 {
+            return blocked_product(isa, shape, a, b, c, TASKS);
+        }
+        let length = k.div_ceil(ranges);
+        let partial = Scratch::<T>::new(ranges * m * n);
+        let (a, b) = (Shared::new(a.cast_mut()), Shared::new(b.cast_mut()));
+        let (partial, c) = (Shared::new(partial.ptr()), Shared::new(c));
+        run_tasks(ranges, m * n * k, |range| {
+            let first = range * length;
+            let part = Gemm {
+                k: length.min(k.saturating_sub(first)),
+                ldc: n,
+                accumulate: false,
+                ..*shape
+            };
+            let a = a.ptr().wrapping_add(first * a_strides[1]);
+            let b = b.ptr().wrapping_add(first * b_rows);
+            // One block of rows: nobody else packs this range of B.
+            blocked_product(isa, &part, a, b, partial.ptr().wrapping_add(range * m * n), 1);
+        });
+        run_tasks(m, ranges * m * n, |i| {
+            for j in 0..n {
+                let c = c.ptr().add(i * ldc + j);
+                let old = if accumulate { *c } else { T::ZERO };
+                let part = |range: usize| *partial.ptr().add((range * m + i) * n + j);
+                *c = (0..ranges).fold(old, |sum, range| sum + part(range));
+            }
+        });
+    }
+}
+
+/// Ranges that `k` is cut into, to be summed apart: for small results of long sums, as weight gradients are, there are no
+/// other tasks that would not pack the same part of `B` twice.
+fn k_ranges(shape: &Gemm, width: usize) -> usize {
+    let Gemm { m, n, k, .. } = *shape;
+    const LONG: usize = 2048;
+    const MOST: usize = 16;
+    if n.div_ceil(width * PANEL_GROUP) >= TASKS || k < 4 * LONG || m * n > k * 16 {
+        return 1;
+    }
+    (k / LONG).min(MOST)
+}
+
+/// The product in blocks of rows, at least `tasks` if there are as many; see [`product`].
+unsafe fn blocked_product<T: Real>(
+    isa: Isa,
+    shape: &Gemm,
+    a: *const T,
+    b: *const T,
+    c: *mut T,
+    tasks: usize,
+) {
+    let Gemm { m, n, k, a_strides, b_strides: [b_rows, b_columns], ldc, accumulate } = *shape;
+    // SAFETY: the caller vouches for the operands' extents.
+    unsafe {
         let kernels = T::kernels(isa);
         let width = kernels.columns;
         let shared_b = Shared::new(b.cast_mut());
@@ -116,7 +172,7 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: 
         let strips = m.div_ceil(STRIP_ROWS);
         let strip_rows = m.div_ceil(strips);
         let across = n.div_ceil(width * PANEL_GROUP);
-        let blocks = strips.div_ceil(TASK_STRIPS).max(TASKS.div_ceil(across).min(strips));
+        let blocks = strips.div_ceil(TASK_STRIPS).max(tasks.div_ceil(across).min(strips));
         Product {
             kernels,
             order,
@@ -407,6 +463,8 @@ mod tests {
             // Strides of a multiple of 2 KiB are copied first.
             check([64, 64, 1024], orders, 0, false, 1);
             check([1024, 40, 33], orders, 0, false, 1);
+            // Long sums in ranges of their own, the last one shorter.
+            check([20, 37, 8209], orders, 3, true, 1);
         }
     }
 

@@ -13,6 +13,7 @@ mod layer_norm;
 mod layers;
 mod loops;
 mod lp_mask;
+mod math;
 mod matmul;
 mod microkernel;
 mod optim;
