@@ -5,7 +5,7 @@
 //! rounds alternate: ours, other, ours, other. What a workload does is in [`workloads`]; what the machine could do at most,
 //! in [`probe`].
 
-use std::{io::BufRead as _, time::Duration};
+use std::{io::BufRead as _, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -46,6 +46,10 @@ pub struct BenchArgs {
     /// Seconds to wait for one answer of a program before giving up
     #[arg(long, value_name = "SECONDS", default_value_t = 900.0)]
     timeout: f64,
+    /// Instead of measuring, watch the ops of one repetition of one workload: writes a Chrome trace (for Perfetto) to FILE
+    /// and prints a table per op
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "json", "versus", "serve", "rounds"])]
+    profile: Option<PathBuf>,
     /// Be such a program: answer names on standard input (to compare two builds of this one with each other)
     #[arg(long, conflicts_with_all = ["filter", "list", "json", "versus"])]
     serve: bool,
@@ -88,6 +92,17 @@ pub fn run(args: &BenchArgs) -> Outcome {
             say!("{:<24} {}", workload.name, workload.about);
         }
         return Ok(());
+    }
+    if let Some(file) = &args.profile {
+        let [workload] = &chosen[..] else {
+            let names: Vec<&str> = chosen.iter().map(|w| w.name.as_str()).collect();
+            return Err(Failure::Usage(format!(
+                "--profile: --filter must name one workload, not {} ({})",
+                names.len(),
+                names.join(", ")
+            )));
+        };
+        return Ok(worker::profile(workload, threads, file)?);
     }
     measure(args, &chosen, threads, timeout)
 }

@@ -1,6 +1,6 @@
 //! The process that runs one workload: a round for every line on its standard input.
 
-use std::{io::BufRead as _, time::Instant};
+use std::{io::BufRead as _, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -8,7 +8,7 @@ use super::{
     peer::Reading,
     workloads::{Prepared, Workload},
 };
-use crate::failure::say;
+use crate::{failure::say, profile::profiled};
 
 /// Seconds a round takes at least: long against timers and interruptions, short enough to interleave.
 const ROUND_S: f64 = 0.2;
@@ -34,6 +34,17 @@ pub(super) fn work(workload: Workload, threads: usize) -> Result<()> {
         say!("{}", serde_json::to_string(&reading)?);
     }
     Ok(())
+}
+
+/// Watches one repetition of the workload; see [`profiled`].
+///
+/// # Errors
+/// If the threads cannot be started or the trace cannot be written.
+pub(super) fn profile(workload: &Workload, threads: usize, file: &Path) -> Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    let mut prepared = (workload.prepare)();
+    (0..WARM_UP).for_each(|_| (prepared.step)());
+    profiled(file, || (prepared.step)())
 }
 
 /// Repetitions until nothing is new, and how many of them make a round.
