@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::float::Float;
+use super::{float::Float, wide::wide};
 use crate::{
     Tensor,
     dtype::{Element, with_float},
@@ -107,26 +107,42 @@ fn kept_rows(
     (crop[0]..kh - crop[0]).map(move |m| m * kw + crop[1]..(m + 1) * kw - crop[1])
 }
 
+/// Kernels that are multiplied in one stretch where nothing is cropped: whole vectors for any number of taps.
+const STRETCH: usize = 16;
+
 pub(super) fn masked_weight(weight: &Tensor, mask: &Tensor, crop: [usize; 2]) -> Tensor {
-    let [o, i, kh, kw] = weight.dims_of();
-    let taps = (kh - 2 * crop[0]) * (kw - 2 * crop[1]);
-    let layout = Layout::contiguous([o, i, kh - 2 * crop[0], kw - 2 * crop[1]].into());
+    let [_, i, kh, kw] = weight.dims_of();
+    let (full, taps) = (kh * kw, (kh - 2 * crop[0]) * (kw - 2 * crop[1]));
+    let layout =
+        Layout::contiguous([weight.dims()[0], i, kh - 2 * crop[0], kw - 2 * crop[1]].into());
     with_float!("masked_weight", weight.dtype(), T => {
         let (w, m) = (weight.dense_slice::<T>(), mask.dense_slice::<T>());
         Tensor::build::<T>(layout, weight.device(), |out| {
             out.par_chunks_mut((i * taps).max(1)).enumerate().for_each(|(o, out)| {
-                let mask = &m[o * kh * kw..][..kh * kw];
-                for (i_at, out) in out.chunks_mut(taps).enumerate() {
-                    let kernel = &w[(o * i + i_at) * kh * kw..][..kh * kw];
-                    let mut at = 0;
-                    for row in kept_rows([kh, kw], crop) {
-                        let out = &mut out[at..at + row.len()];
-                        at += row.len();
-                        for ((y, &w), &m) in out.iter_mut().zip(&kernel[row.clone()]).zip(&mask[row]) {
-                            *y = w * m;
+                let mask = &m[o * full..][..full];
+                let kernels = &w[o * i * full..][..i * full];
+                wide(#[inline(always)] || match crop {
+                    [0, 0] => {
+                        let mask = mask.repeat(STRETCH);
+                        let stretches = out.chunks_mut(mask.len()).zip(kernels.chunks(mask.len()));
+                        for (out, kernels) in stretches {
+                            for ((y, &w), &m) in out.iter_mut().zip(kernels).zip(&mask) {
+                                *y = w * m;
+                            }
                         }
                     }
-                }
+                    _ => {
+                        for (out, kernel) in out.chunks_mut(taps).zip(kernels.chunks(full)) {
+                            let mut out = out.iter_mut();
+                            for row in kept_rows([kh, kw], crop) {
+                                let products = kernel[row.clone()].iter().zip(&mask[row]);
+                                for ((&w, &m), y) in products.zip(&mut out) {
+                                    *y = w * m;
+                                }
+                            }
+                        }
+                    }
+                });
             });
         })
     })
@@ -149,20 +165,26 @@ pub(super) fn masked_weight_grad(
             let channels = out.par_chunks_mut((i * full).max(1)).zip(dmask.par_chunks_mut(full.max(1)));
             channels.enumerate().for_each(|(o, (out, dmask))| {
                 let mask = &m[o * full..][..full];
-                out.fill(T::ZERO);
-                for (i_at, out) in out.chunks_mut(full).enumerate() {
-                    let kernel = &w[(o * i + i_at) * full..][..full];
-                    let mut g = g[(o * i + i_at) * taps..][..taps].iter();
-                    for row in kept_rows([kh, kw], crop) {
-                        for at in row {
-                            let g = *g.next().expect("as many gradients as kept taps");
-                            out[at] = g * mask[at];
-                            if mask_wanted {
-                                dmask[at] += g.to_f64() * kernel[at].to_f64();
+                let kernels = &w[o * i * full..][..i * full];
+                let g = &g[o * i * taps..][..i * taps];
+                wide(#[inline(always)] || match crop {
+                    [0, 0] => whole_gradient(out, dmask, [g, kernels, mask], mask_wanted),
+                    _ => {
+                        out.fill(T::ZERO);
+                        let kernels = kernels.chunks(full).zip(g.chunks(taps));
+                        for (out, (kernel, g)) in out.chunks_mut(full).zip(kernels) {
+                            let mut g = g.iter();
+                            for row in kept_rows([kh, kw], crop) {
+                                for (at, &g) in row.zip(&mut g) {
+                                    out[at] = g * mask[at];
+                                    if mask_wanted {
+                                        dmask[at] += g.to_f64() * kernel[at].to_f64();
+                                    }
+                                }
                             }
                         }
                     }
-                }
+                });
             });
         });
         let dmask = mask_wanted.then(|| {
@@ -174,4 +196,44 @@ pub(super) fn masked_weight_grad(
         });
         (dw, dmask)
     })
+}
+
+/// The gradients of one output channel whose kernels are not cropped.
+#[inline(always)]
+fn whole_gradient<T: Float>(
+    out: &mut [T],
+    dmask: &mut [f64],
+    [g, kernels, mask]: [&[T]; 3],
+    mask_wanted: bool,
+) {
+    /// Stretches whose products are summed in `T` before they move on to f64.
+    const RUN: usize = 32;
+    let full = mask.len();
+    let mask = mask.repeat(STRETCH);
+    let stretch = mask.len();
+    if stretch == 0 {
+        return;
+    }
+    for (out, g) in out.chunks_mut(stretch).zip(g.chunks(stretch)) {
+        for ((out, &g), &m) in out.iter_mut().zip(g).zip(&mask) {
+            *out = g * m;
+        }
+    }
+    if !mask_wanted {
+        return;
+    }
+    let mut run = vec![T::ZERO; stretch];
+    for (kernels, g) in kernels.chunks(RUN * stretch).zip(g.chunks(RUN * stretch)) {
+        run.fill(T::ZERO);
+        for (kernels, g) in kernels.chunks(stretch).zip(g.chunks(stretch)) {
+            for ((sum, &w), &g) in run.iter_mut().zip(kernels).zip(g) {
+                *sum += g * w;
+            }
+        }
+        for kernel in run.chunks(full) {
+            for (sum, part) in dmask.iter_mut().zip(kernel) {
+                *sum += part.to_f64();
+            }
+        }
+    }
 }

@@ -81,7 +81,7 @@ pub(crate) fn erf(x: f32) -> f32 {
     let near = x * polynomial(
         z,
         [
-            1.128_379_1,
+            std::f32::consts::FRAC_2_SQRT_PI,
             -0.376_126_26,
             0.112_835_854,
             -0.026_853_811,

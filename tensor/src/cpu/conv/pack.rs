@@ -201,16 +201,14 @@ impl<T: Real> WeightPacking<'_, T> {
                 if columns.len() < self.width || channels.len() < self.blocks.size {
                     (0..self.block_rows() * self.width).for_each(|i| *to.add(i) = T::ZERO);
                 }
-                for (i, channel) in
-                    channels.clone().enumerate().step_by(if whole { at_once } else { 1 })
-                {
-                    let (from, step) = self.place(group, channel, columns.start);
+                if !whole {
+                    self.some_taps(group, channels, columns.clone(), to);
+                    continue;
+                }
+                for (i, channel) in channels.clone().enumerate().step_by(at_once) {
+                    let (from, _) = self.place(group, channel, columns.start);
                     let (from, to) = (&self.weight[from..], to.add(i * self.width));
-                    if whole {
-                        squares.transpose(self.isa, from, at_once.min(channels.end - channel), to);
-                    } else {
-                        self.some_taps(from, step, columns.len(), to);
-                    }
+                    squares.transpose(self.isa, from, at_once.min(channels.end - channel), to);
                 }
             }
         }
@@ -227,17 +225,30 @@ impl<T: Real> WeightPacking<'_, T> {
         }
     }
 
-    /// The taps of the window of one channel; column `i` begins at `from[i · step]`.
-    unsafe fn some_taps(&self, from: &[T], step: usize, columns: usize, to: *mut T) {
+    /// The taps of the window of some channels, in the order in which the weight lies in memory.
+    unsafe fn some_taps(
+        &self,
+        group: usize,
+        channels: Range<usize>,
+        columns: Range<usize>,
+        start: *mut T,
+    ) {
         let [rows, window] = &self.window;
-        let used = rows.clone().flat_map(|r| window.clone().map(move |s| r * self.g.kw + s));
-        for (i, tap) in used.enumerate() {
-            for column in 0..columns {
+        let used: Vec<usize> =
+            rows.clone().flat_map(|r| window.clone().map(move |s| r * self.g.kw + s)).collect();
+        let kernel = |channel: usize, column: usize| {
+            let (from, _) = self.place(group, channel, column);
+            let from = &self.weight[from..][..self.g.taps()];
+            let to = (channel - channels.start) * self.width + column - columns.start;
+            for (i, &tap) in used.iter().enumerate() {
                 // SAFETY: row (tap, channel) of the block.
-                unsafe {
-                    *to.add(i * self.blocks.size * self.width + column) = from[column * step + tap];
-                }
+                unsafe { *start.add(i * self.blocks.size * self.width + to) = from[tap] };
             }
+        };
+        if self.transposed {
+            channels.clone().for_each(|channel| columns.clone().for_each(|c| kernel(channel, c)));
+        } else {
+            columns.clone().for_each(|c| channels.clone().for_each(|channel| kernel(channel, c)));
         }
     }
 }
