@@ -9,7 +9,8 @@ use crate::{
     AdamStep, BatchNormGrad, Conv2dOptions, DType, LayerNormGrad, Pool2d, RecurrentCell, Sampling,
     SgdStep, Shape, Taps, Tensor,
     kernels::{
-        ArgOp, BinaryOp, Classes, CompareOp, Kernels, LpWindow, MaskGradient, ReduceOp, UnaryOp,
+        ArgOp, BinaryOp, Classes, CompareOp, Kernels, LpWindow, MaskGradient, ReduceOp, ScanOp,
+        UnaryOp,
     },
     layout::Layout,
 };
@@ -61,8 +62,14 @@ impl Kernels for Half {
     fn arg_reduce(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor {
         device(x).arg_reduce(op, &up(x), axis)
     }
-    fn cumsum(&self, x: &Tensor, axis: usize) -> Tensor {
-        device(x).cumsum(&up(x), axis).to_dtype(x.dtype())
+    fn scan(&self, op: ScanOp, x: &Tensor, axis: usize) -> Tensor {
+        device(x).scan(op, &up(x), axis).to_dtype(x.dtype())
+    }
+    fn arg_scan(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor {
+        device(x).arg_scan(op, x, axis)
+    }
+    fn linear_recurrence(&self, decay: &Tensor, x: &Tensor, axis: usize) -> Tensor {
+        device(x).linear_recurrence(&up(decay), &up(x), axis).to_dtype(x.dtype())
     }
     fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor {
         device(x).masked_scale(&up(x), mask, scale).to_dtype(x.dtype())
@@ -382,6 +389,9 @@ mod tests {
         ("var", |t| vec![t[0].var(&[1], 1, true)]),
         ("amax", |t| vec![t[0].amax(&[3], false)]),
         ("cumsum", |t| vec![t[0].cumsum(2)]),
+        ("cumprod", |t| vec![t[0].cumprod(2)]),
+        ("logcumsumexp", |t| vec![t[0].logcumsumexp(1)]),
+        ("linear_recurrence", |t| vec![t[0].linear_recurrence(&t[1], 1)]),
         ("matmul", |t| vec![t[2].matmul(&t[2].transpose(0, 1))]),
         ("linear", |t| vec![t[0].permute(&[0, 2, 3, 1]).linear(&t[2], Some(&t[4]))]),
         ("conv2d", |t| vec![t[0].conv2d(&t[3], Some(&t[4]), &same())]),

@@ -155,6 +155,24 @@ impl ReduceOp {
     }
 }
 
+/// Functions of an element and all before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ScanOp {
+    Sum,
+    Prod,
+    LogSumExp,
+}
+
+impl ScanOp {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ScanOp::Sum => "cumsum",
+            ScanOp::Prod => "cumprod",
+            ScanOp::LogSumExp => "logcumsumexp",
+        }
+    }
+}
+
 /// Which element's index is wanted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum ArgOp {
@@ -234,8 +252,12 @@ pub(crate) trait Kernels: Send + Sync {
     fn reduce(&self, op: ReduceOp, x: &Tensor, axes: &[usize]) -> Tensor;
     /// I64 index along `axis` of the first extreme (the first NaN, if any); `axis` is removed.
     fn arg_reduce(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor;
-    /// Running sums along `axis`.
-    fn cumsum(&self, x: &Tensor, axis: usize) -> Tensor;
+    /// `op` of each element along `axis` and all before it.
+    fn scan(&self, op: ScanOp, x: &Tensor, axis: usize) -> Tensor;
+    /// I64 index along `axis` of the last extreme so far (the last NaN, if any).
+    fn arg_scan(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor;
+    /// `y[i] = decay[i] y[i - 1] + x[i]` along `axis`, from `y[0] = x[0]`; both of one shape.
+    fn linear_recurrence(&self, decay: &Tensor, x: &Tensor, axis: usize) -> Tensor;
 
     /// `x * scale` where `mask` (`U8`, of the shape and memory order of dense `x`) is not 0, else 0.
     fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor;

@@ -22,6 +22,7 @@ mod recurrent;
 mod reduce;
 mod response_norm;
 mod sample;
+mod scan;
 mod shape;
 mod softmax;
 mod unary;
@@ -54,6 +55,7 @@ pub const OPS: &[&[OpInfo]] = &[
     power::INFO,
     extremes::INFO,
     reduce::INFO,
+    scan::INFO,
     shape::INFO,
     index::INFO,
     order::INFO,

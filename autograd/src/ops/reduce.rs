@@ -115,24 +115,6 @@ impl Op for L2Norm {
     }
 }
 
-/// Running sum along `axis`. Derivative: the running sum of `dy` from the end. Same as `torch.cumsum`.
-#[derive(Clone, Debug)]
-struct CumSum {
-    axis: isize,
-}
-
-impl Op for CumSum {
-    fn name(&self) -> &'static str {
-        "cumsum"
-    }
-    fn forward(&self, inputs: &[&Tensor], _saver: &mut Saver) -> Tensor {
-        inputs[0].cumsum(self.axis)
-    }
-    fn backward(&self, _saved: &Saved, dy: &Var, _wanted: &[bool]) -> Vec<Option<Var>> {
-        vec![Some(dy.flip(&[self.axis]).cumsum(self.axis).flip(&[self.axis]))]
-    }
-}
-
 impl Var {
     /// The sum over the axes along which `shape` was broadcast to this variable's shape; itself if equal.
     ///
@@ -206,15 +188,6 @@ impl Var {
         self.drop_axes("l2_norm", kept, axes, keepdim)
     }
 
-    /// Running sum along `axis`, the element itself included. Same as `torch.cumsum`.
-    ///
-    /// # Panics
-    /// If the axis does not exist.
-    #[track_caller]
-    pub fn cumsum(&self, axis: isize) -> Var {
-        Var::apply(CumSum { axis }, &[self])
-    }
-
     /// `kept` without the reduced axes unless they shall stay.
     #[track_caller]
     fn drop_axes(&self, op: &str, kept: Var, axes: &[isize], keepdim: bool) -> Var {
@@ -265,15 +238,6 @@ pub(super) const INFO: &[OpInfo] = &[
             let x = d.away_from_zero(shape);
             let x = &x + &x.sign().mul_scalar(0.3);
             Case::new(vec![x], move |v| v[0].l2_norm(&axes, keepdim))
-        },
-    },
-    OpInfo {
-        name: "cumsum",
-        formula: "running sum along an axis",
-        case: |d| {
-            let shape = d.shape(1..=4);
-            let axis = d.int(0..=shape.rank() - 1) as isize;
-            Case::new(vec![d.normal(shape)], move |v| v[0].cumsum(axis))
         },
     },
 ];

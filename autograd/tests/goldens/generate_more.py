@@ -118,6 +118,25 @@ def attention():
     case(f"{op}/causal", op, lambda q, k, v: sdpa(q, k, v, is_causal=True), {"q": q, "k": k, "v": v}, {"causal": True})
 
 
+def scans():
+    for op, axis in itertools.product(["cumprod", "logcumsumexp", "cummax", "cummin"], [0, -1]):
+        x = normal(4, 3, 5)
+        if op == "cumprod":
+            # Lines without, with one and with several zeros.
+            x[torch.rand(x.shape) < 0.2] = 0
+        if op.startswith("cumm"):
+            # Ties: the gradient goes to the last one.
+            x = x.round()
+        run = getattr(torch, op)
+        case(
+            f"{op}/axis{axis}",
+            op,
+            lambda x: run(x, axis).values if op.startswith("cumm") else run(x, axis),
+            {"x": x},
+            {"axis": axis},
+        )
+
+
 def save(path, metadata):
     names = {torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
     head, data = {"__metadata__": metadata}, b""
@@ -135,5 +154,6 @@ def save(path, metadata):
 sampling()
 order()
 attention()
+scans()
 metadata = {"cases": json.dumps(cases), "made_with": f"torch {torch.__version__}"}
 save(sys.argv[1], metadata)

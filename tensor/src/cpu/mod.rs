@@ -26,6 +26,7 @@ mod recurrent;
 pub(crate) mod recycle;
 mod reduce;
 mod resample;
+mod scan;
 mod scratch;
 pub(crate) mod simd;
 mod softmax;
@@ -38,7 +39,7 @@ use crate::{
     AdamStep, Conv2dOptions, DType, Pool2d, RecurrentCell, Sampling, SgdStep, Shape, Taps, Tensor,
     kernels::{
         ArgOp, BatchNormGrad, BinaryOp, Classes, CompareOp, Kernels, LayerNormGrad, LpWindow,
-        MaskGradient, ReduceOp, UnaryOp,
+        MaskGradient, ReduceOp, ScanOp, UnaryOp,
     },
     layout::Layout,
 };
@@ -68,8 +69,14 @@ impl Kernels for Cpu {
     fn arg_reduce(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor {
         reduce::arg_reduce(op, x, axis)
     }
-    fn cumsum(&self, x: &Tensor, axis: usize) -> Tensor {
-        reduce::cumsum(x, axis)
+    fn scan(&self, op: ScanOp, x: &Tensor, axis: usize) -> Tensor {
+        scan::scan(op, x, axis)
+    }
+    fn arg_scan(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor {
+        scan::arg_scan(op, x, axis)
+    }
+    fn linear_recurrence(&self, decay: &Tensor, x: &Tensor, axis: usize) -> Tensor {
+        scan::linear_recurrence(decay, x, axis)
     }
     fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor {
         elementwise::masked_scale(x, mask, scale)

@@ -1,4 +1,4 @@
-//! Reductions: sums, extremes, arg-extremes and cumulative sums.
+//! Reductions: sums, extremes and arg-extremes.
 //!
 //! Sums of floats are accumulated in f64. The reduced elements are split into pieces whose bounds depend on shape
 //! and layout alone; the pieces' results are combined in order, so that threads never change a bit.
@@ -423,37 +423,5 @@ fn arg_best<T: Element, const MAX: bool>(x: &Tensor, axis: usize) -> Tensor {
                 *o = best as i64;
             }
         });
-    })
-}
-
-/// Running sums along `axis`, in the memory order of `x` where it is dense.
-pub(super) fn cumsum(x: &Tensor, axis: usize) -> Tensor {
-    let layout = x.layout.dense_like();
-    let x = if x.layout.is_dense() { x.clone() } else { super::elementwise::copy(x, layout) };
-    let (len, inner) = (x.dims()[axis], layout.strides()[axis]);
-    with_float!("cumsum", x.dtype(), T => {
-        let src = x.dense_slice::<T>();
-        Tensor::build::<T>(layout, x.device(), |out| {
-            if out.is_empty() {
-                return;
-            }
-            // Memory is [outer, len, inner]; every outer block is one piece of work.
-            let block = len * inner;
-            for_each_chunk(out, block * (GRAIN / block).max(1), |start, out| {
-                let mut acc = vec![0.0f64; inner];
-                let src = &src[start..start + out.len()];
-                for (i, (out, src)) in
-                    out.chunks_mut(inner).zip(src.chunks(inner)).enumerate()
-                {
-                    if i % len == 0 {
-                        acc.fill(0.0);
-                    }
-                    for ((o, &x), a) in out.iter_mut().zip(src).zip(&mut acc) {
-                        *a += x.to_f64();
-                        *o = T::from_f64(*a);
-                    }
-                }
-            });
-        })
     })
 }

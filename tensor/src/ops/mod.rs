@@ -15,6 +15,7 @@ mod pool;
 mod recurrent;
 mod reduce;
 mod resample;
+mod scan;
 mod softmax;
 
 pub use conv::{Conv2dOptions, ConvAlgorithm};

@@ -1,4 +1,4 @@
-//! Reductions over any set of axes, and cumulative sums.
+//! Reductions over any set of axes.
 //!
 //! `axes` may be negative (from the end) and in any order; an empty list reduces nothing. With `keepdim` the reduced
 //! axes stay with length 1, else they are removed. Floats are accumulated in f64; the result does not depend on the
@@ -203,16 +203,6 @@ impl Tensor {
     #[track_caller]
     pub fn argmin(&self, axis: isize, keepdim: bool) -> Tensor {
         self.arg_reduce(ArgOp::Min, axis, keepdim)
-    }
-
-    /// Running sum along `axis`, the element itself included. Like `torch.cumsum`.
-    ///
-    /// # Panics
-    /// If the axis does not exist or the dtype is no float.
-    #[track_caller]
-    pub fn cumsum(&self, axis: isize) -> Tensor {
-        let axis = axis_index("cumsum", axis, &self.shape());
-        self.kernels().cumsum(self, axis)
     }
 
     /// Whether every element of a float tensor is finite; true for integers.
