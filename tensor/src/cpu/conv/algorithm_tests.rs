@@ -71,7 +71,7 @@ const WINOGRAD_BOUND: f64 = 1e-4;
 
 /// All bits of the three passes.
 fn bits(g: &ConvGeometry) -> [Vec<u32>; 3] {
-    passes::<f32>(Isa::detect(), g, 7).map(|all| all.into_iter().map(f32::to_bits).collect())
+    passes::<f32>(Isa::active(), g, 7).map(|all| all.into_iter().map(f32::to_bits).collect())
 }
 
 fn with_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
@@ -103,7 +103,7 @@ fn winograd_of_many_channels_and_tiles() {
         geometry(4, [64, 64, 1], [64, 64], [3; 2], ONE, ONE, ONE),
     ] {
         let g = ConvGeometry { algorithm: ConvAlgorithm::Winograd, ..g };
-        let error = errors::<f32>(Isa::detect(), &g);
+        let error = errors::<f32>(Isa::active(), &g);
         assert!(error.iter().all(|&e| e <= 2.0 * WINOGRAD_BOUND), "{error:?} of {g:?}");
     }
 }
