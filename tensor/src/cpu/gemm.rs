@@ -143,8 +143,11 @@ fn k_ranges(shape: &Gemm, width: usize) -> usize {
     (k / LONG).min(MOST)
 }
 
-/// The product in blocks of rows, at least `tasks` if there are as many; see [`product`].
-unsafe fn blocked_product<T: Real>(
+/// The product in blocks of rows, at least `tasks` if there are as many.
+///
+/// # Safety
+/// The operands have the extents of the shape, `C` is touched by nobody else, and the instruction set is available.
+pub(crate) unsafe fn blocked_product<T: Real>(
     isa: Isa,
     shape: &Gemm,
     a: *const T,

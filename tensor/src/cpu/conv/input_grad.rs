@@ -1,11 +1,12 @@
 //! The gradient with respect to the input: a sliding product over the output gradient, one phase per step of the stride.
 //!
-//! Few input channels (a first layer) would leave most columns of a panel empty. With a stride above one, the pixels of a
-//! stride-by-stride block then take the columns together: the gradient of such blocks is that of a convolution of stride one
-//! with as many times the channels and a smaller kernel, some of whose taps are zero.
+//! Few input channels (a first layer) would leave most columns of a panel empty. If the pixels of a stride-by-stride block
+//! fill them together, they do: the gradient of such blocks is that of a convolution of stride one with as many times the
+//! channels and a smaller kernel, some of whose taps are zero. If not, the taps take the columns ([`scatter`]).
 
 use crate::cpu::conv::ConvGeometry;
 use crate::cpu::conv::axis::Axis;
+use crate::cpu::conv::scatter;
 use crate::cpu::conv::sliding::Sliding;
 use crate::cpu::microkernel::Real;
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
@@ -17,10 +18,12 @@ pub(super) fn run<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx: &m
     // Columns computed for each column wanted, pixel by pixel and by blocks. The kernel's size has no say: a kernel must give
     // the same bits as the one without its rim of zeros.
     let waste = |channels: usize| channels.next_multiple_of(half) as f64 / channels as f64;
-    let block = g.stride[0] * g.stride[1] * g.c;
-    // Twice for the zero taps and the second pass over the gradient.
-    if g.groups > 1 || waste(g.c) < 2.0 * waste(block) {
+    let by_blocks = waste(g.stride[0] * g.stride[1] * g.c);
+    if g.groups > 1 || waste(g.c) < 2.0 {
         return Sliding { isa, g, axes, weight: w, transposed: true }.run(dy, None, dx);
+    }
+    if by_blocks > 1.5 {
+        return scatter::run(isa, g, dy, w, dx);
     }
     let blocks = PixelBlocks::new(g, &axes);
     let weight = blocks.weight(g, w);

@@ -9,6 +9,7 @@ mod depthwise;
 mod forward;
 mod input_grad;
 mod pack;
+mod scatter;
 mod sliding;
 mod transformed;
 mod weight_grad;
@@ -133,7 +134,7 @@ impl ConvGeometry {
 
     /// The weight gradient walks over the images of a batch at one pixel, not over the pixels of an image.
     fn small_maps(&self) -> bool {
-        self.n >= 8 && self.ow < 16
+        self.n >= 8 && self.ow < 16 || self.n >= 4 * self.ow
     }
 
     /// The same convolution with all pixels of the batch in one row, where pixels do not meet each other.

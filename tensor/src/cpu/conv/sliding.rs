@@ -69,7 +69,7 @@ impl<T: Real> Sliding<'_, T> {
         let by_pixels = cost(pixels) * (1.0 + padding);
         // Sorting the batch by pixels moves each source number twice, against a few taps for each output channel.
         let outputs = (self.channels()[1] / self.g.groups).max(1) as f64;
-        let sorting = (0.015 + 0.8 / outputs) * (columns.src_step * columns.src_step) as f64;
+        let sorting = (0.01 + 0.5 / outputs) * (columns.src_step * columns.src_step) as f64;
         let by_images = cost(self.g.n) * (1.0 + sorting);
         if by_images < by_pixels { Rows::Images } else { Rows::Pixels }
     }

@@ -171,6 +171,10 @@ fn sizes_of_real_layers() {
     // Pointwise, and a first layer.
     check::<f32>(&geometry(3, [20, 33, 1], [6, 7], one, one, [0, 0], one));
     check::<f32>(&geometry(2, [3, 16, 1], [40, 37], [11, 11], [4, 4], [2, 2], one));
+    // Few input channels: taps as columns, plain, dilated and in several pieces.
+    check::<f32>(&geometry(3, [1, 40, 1], [19, 23], [7, 5], [2, 2], [3, 1], one));
+    check::<f32>(&geometry(2, [2, 40, 1], [13, 12], [3, 3], one, [2, 2], [2, 2]));
+    check::<f32>(&geometry(1, [2, 9, 1], [90, 90], [13, 13], one, [6, 6], one));
     // Channels whose distance would fall on one set of the cache.
     check::<f32>(&geometry(8, [512, 16, 1], [2, 2], [3, 3], one, [1, 1], one));
 }
@@ -270,6 +274,8 @@ fn a_rim_of_zeros_changes_no_bit_in_real_layers() {
         (10, [300, 300, 1], 4, 5, 1, 2),
         (10, [256, 64, 1], 9, 1, 1, 0),
         (4, [3, 64, 1], 63, 11, 4, 2),
+        (4, [1, 70, 1], 30, 5, 2, 1),
+        (3, [2, 20, 1], 17, 1, 1, 0),
         (12, [40, 40, 40], 14, 7, 1, 3),
         (32, [128, 128, 32], 8, 3, 1, 1),
     ] {
