@@ -215,11 +215,22 @@ fn main() {
     ] {
         report.conv(name, dims, kernel, rest, ConvAlgorithm::Direct);
     }
-    for (name, dims, algorithm) in [
-        ("winograd 3x3 64@32 b32", [32, 64, 32, 64], ConvAlgorithm::Winograd),
-        ("winograd 3x3 128@16 b32", [32, 128, 16, 128], ConvAlgorithm::Winograd),
-        ("winograd 3x3 256@8 b32", [32, 256, 8, 256], ConvAlgorithm::Winograd),
+    for (name, dims) in [
+        ("winograd 3x3 64@32 b32", [32, 64, 32, 64]),
+        ("winograd 3x3 128@16 b32", [32, 128, 16, 128]),
+        ("winograd 3x3 256@8 b32", [32, 256, 8, 256]),
     ] {
-        report.conv(name, dims, 3, [1, 1, 1], algorithm);
+        report.conv(name, dims, 3, [1, 1, 1], ConvAlgorithm::Winograd);
+    }
+    for (name, dims, kernel, rest) in [
+        ("fft 5x5 64@32 b32", [32, 64, 32, 64], 5, [1, 2, 1]),
+        ("fft 7x7 64@32 b32", [32, 64, 32, 64], 7, [1, 3, 1]),
+        ("fft 7x7 256@8 b32", [32, 256, 8, 256], 7, [1, 3, 1]),
+        ("fft sudoku 7x7 256@11 b100", [100, 256, 11, 256], 7, [1, 2, 1]),
+        ("fft dw15 96@56 b32", [32, 96, 56, 96], 15, [1, 7, 96]),
+        ("fft dw31 64@56 b16", [16, 64, 56, 64], 31, [1, 15, 64]),
+        ("fft dw27 256@14 b16", [16, 256, 14, 256], 27, [1, 13, 256]),
+    ] {
+        report.conv(name, dims, kernel, rest, ConvAlgorithm::Fft);
     }
 }

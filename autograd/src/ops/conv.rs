@@ -425,15 +425,20 @@ mod tests {
 
     #[test]
     fn every_algorithm_has_the_derivatives_of_the_sum() {
-        let algorithm = ConvAlgorithm::Winograd;
-        let d = &mut Draw::new("algorithm", 0);
-        let options = Conv2dOptions { padding: [1; 2], algorithm, ..Default::default() };
-        let (x, weight) = (d.normal([1, 16, 4, 4]), d.normal([16, 16, 3, 3]));
-        // Were the algorithm not chosen, the bits would be those of the sum.
-        let y = x.conv2d(&weight, None, &options);
-        let direct = Conv2dOptions { algorithm: ConvAlgorithm::Direct, ..options };
-        assert_ne!(y.to_f64_vec(), x.conv2d(&weight, None, &direct).to_f64_vec());
-        gradcheck(|v| v[0].conv2d(&v[1], None, &options), &[x, weight]).unwrap();
+        for (algorithm, channels, groups, size, kernel) in
+            [(ConvAlgorithm::Winograd, 16, 1, 4, 3), (ConvAlgorithm::Fft, 2, 2, 20, 21)]
+        {
+            let d = &mut Draw::new("algorithm", 0);
+            let padding = [kernel / 2; 2];
+            let options = Conv2dOptions { padding, groups, algorithm, ..Default::default() };
+            let x = d.normal([1, channels, size, size]);
+            let weight = d.normal([channels, channels / groups, kernel, kernel]);
+            // Were the algorithm not chosen, the bits would be those of the sum.
+            let y = x.conv2d(&weight, None, &options);
+            let direct = Conv2dOptions { algorithm: ConvAlgorithm::Direct, ..options };
+            assert_ne!(y.to_f64_vec(), x.conv2d(&weight, None, &direct).to_f64_vec());
+            gradcheck(|v| v[0].conv2d(&v[1], None, &options), &[x, weight]).unwrap();
+        }
     }
 
     #[test]

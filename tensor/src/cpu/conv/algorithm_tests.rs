@@ -1,22 +1,25 @@
 //! The algorithms of [`ConvAlgorithm`] against the direct sums.
 
-use super::tests::{Number, geometry, numbers};
+use super::tests::{Number, geometry};
 use super::*;
 use crate::{DType, Device, Stream, Tensor};
 use proptest::prelude::*;
 
 /// Output, input gradient and weight gradient.
 fn passes<T: Number>(isa: Isa, g: &ConvGeometry, seed: u64) -> [Vec<T>; 3] {
-    let x = normal::<T>(g.n * g.h * g.w * g.c, seed);
-    let w = normal::<T>(g.o * g.group_inputs() * g.taps(), seed + 1);
-    let dy = normal::<T>(g.n * g.oh * g.ow * g.o, seed + 2);
-    let bias = numbers::<T>(g.o, seed + 3);
-    let nan = T::of(f64::NAN);
-    let mut out = [vec![nan; dy.len()], vec![nan; x.len()], vec![nan; w.len()]];
+    let [x, w, dy, bias] = operands::<T>(g, seed);
+    let mut out = [&dy, &x, &w].map(|like| vec![T::of(f64::NAN); like.len()]);
     conv_forward_on(isa, g, &x, &w, Some(&bias), &mut out[0]);
     conv_input_grad_on(isa, g, &dy, &w, &mut out[1]);
     conv_weight_grad_on(isa, g, &x, &dy, &mut out[2]);
     out
+}
+
+/// Input, weight, output gradient and bias.
+fn operands<T: Number>(g: &ConvGeometry, seed: u64) -> [Vec<T>; 4] {
+    let [x, w] = [g.n * g.h * g.w * g.c, g.o * g.group_inputs() * g.taps()];
+    let dy = g.n * g.oh * g.ow * g.o;
+    [normal(x, seed), normal(w, seed + 1), normal(dy, seed + 2), normal(g.o, seed + 3)]
 }
 
 fn normal<T: Number>(len: usize, seed: u64) -> Vec<T> {
@@ -121,5 +124,119 @@ fn what_winograd_is_not_made_for_has_the_bits_of_direct() {
     ] {
         let winograd = ConvGeometry { algorithm: ConvAlgorithm::Winograd, ..g };
         assert!(bits(&winograd) == bits(&g), "{g:?}");
+    }
+}
+
+/// As [`ConvAlgorithm::Fft`] says.
+const FFT_BOUND: f64 = 2e-5;
+
+fn any_fft() -> impl Strategy<Value = ConvGeometry> {
+    let pair = |low: usize, high: usize| [low..=high, low..=high];
+    let channels = prop_oneof![
+        (1..=40usize, 1..=40usize).prop_map(|(c, o)| [c, o, 1]),
+        (2..=40usize).prop_map(|c| [c, c, c]),
+    ];
+    (1..=3usize, channels, pair(3, 24), pair(1, 9), pair(0, 9))
+        .prop_map(|(n, c, hw, k, p)| ConvGeometry {
+            algorithm: ConvAlgorithm::Fft,
+            ..geometry(n, c, hw, k, ONE, p, ONE)
+        })
+        .prop_filter("no output", |g| g.oh > 0 && g.ow > 0)
+}
+
+/// The passes by Fourier transforms, with one of the ways to cut each axis into tiles, whether it would be faster or not.
+fn fft_passes<T: Number>(isa: Isa, g: &ConvGeometry, way: [usize; 2]) -> [Vec<T>; 3] {
+    let tiles = |pass: Pass| {
+        let axes = [0, 1].map(|i| {
+            let mut all = fft::AxisTiles::all(g, pass, i);
+            all.swap_remove(way[i] % all.len())
+        });
+        [[axes[0].len, axes[1].len], [axes[0].step, axes[1].step]]
+    };
+    let [x, w, dy, bias] = operands::<T>(g, 1);
+    let mut out = [&dy, &x, &w].map(|like| vec![T::of(f64::NAN); like.len()]);
+    fft::forward(isa, g, tiles(Pass::Forward), &x, &w, Some(&bias), &mut out[0]);
+    fft::input_grad(isa, g, tiles(Pass::InputGrad), &dy, &w, &mut out[1]);
+    fft::weight_gradient(isa, g, tiles(Pass::WeightGrad), &x, &dy, &mut out[2]);
+    out
+}
+
+/// Against the direct sums in f64, over the root of the number of products in a sum.
+fn check_fft<T: Number>(g: &ConvGeometry, way: [usize; 2], bound: f64) {
+    for isa in Isa::available() {
+        let exact = passes::<f64>(isa, &ConvGeometry { algorithm: ConvAlgorithm::Direct, ..*g }, 1);
+        let found = fft_passes::<T>(isa, g, way);
+        let terms = [g.group_inputs() * g.taps(), g.group_outputs() * g.taps(), g.n * g.oh * g.ow];
+        for pass in 0..3 {
+            let allowed = bound * (terms[pass] as f64).sqrt();
+            for (i, (e, x)) in exact[pass].iter().zip(&found[pass]).enumerate() {
+                let near = (x.value() - e).abs() <= allowed;
+                assert!(near, "{isa:?} pass {pass} [{i}] {x:?}, not {e} of {g:?}, tiles {way:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn fourier_transforms_give_the_sums(g in any_fft(), way in [0..20usize, 0..20usize]) {
+        check_fft::<f64>(&g, way, 1e-10);
+        check_fft::<f32>(&g, way, FFT_BOUND);
+    }
+}
+
+fn by_fft(g: ConvGeometry) -> ConvGeometry {
+    ConvGeometry { algorithm: ConvAlgorithm::Fft, ..g }
+}
+
+#[test]
+fn threads_do_not_change_a_bit_of_fft() {
+    for g in [
+        geometry(12, [40, 70, 1], [16; 2], [7; 2], ONE, [3; 2], ONE),
+        geometry(3, [64, 48, 1], [40; 2], [9; 2], ONE, [4; 2], ONE),
+        geometry(4, [40, 40, 40], [56; 2], [31; 2], ONE, [15; 2], ONE),
+    ] {
+        let g = by_fft(g);
+        let all = [Pass::Forward, Pass::InputGrad, Pass::WeightGrad];
+        assert!(all.iter().all(|&pass| g.fft(pass).is_some()), "{g:?}");
+        assert!(with_threads(1, || bits(&g)) == with_threads(2, || bits(&g)), "{g:?}");
+    }
+}
+
+#[test]
+fn fft_of_many_channels() {
+    // Several groups of panels.
+    let g = by_fft(geometry(8, [300, 310, 1], [8; 2], [7; 2], ONE, [3; 2], ONE));
+    let errors = errors::<f32>(Isa::active(), &g);
+    assert!(errors.iter().all(|&e| e <= FFT_BOUND), "{errors:?}");
+}
+
+#[test]
+fn what_fft_is_not_made_for_has_the_bits_of_direct() {
+    for g in [
+        geometry(2, [32, 32, 1], [16; 2], [7; 2], [2, 1], [3; 2], ONE),
+        geometry(2, [32, 32, 1], [16; 2], [7; 2], ONE, [3; 2], [1, 2]),
+        geometry(2, [32, 32, 2], [16; 2], [7; 2], ONE, [3; 2], ONE),
+        geometry(2, [16, 32, 16], [16; 2], [7; 2], ONE, [3; 2], ONE),
+        geometry(2, [32, 32, 1], [16; 2], [1; 2], ONE, [0; 2], ONE),
+        geometry(1, [4, 4, 1], [90; 2], [81; 2], ONE, [0; 2], ONE),
+    ] {
+        assert!(bits(&by_fft(g)) == bits(&g), "{g:?}");
+    }
+}
+
+/// What the documentation says of errors: `cargo test --release print_errors -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints, and checks nothing"]
+fn print_errors() {
+    for (channels, kernel) in [(16, 7), (64, 7), (256, 7), (64, 11), (64, 3), (256, 3)] {
+        let g =
+            geometry(8, [channels, channels, 1], [16; 2], [kernel; 2], ONE, [kernel / 2; 2], ONE);
+        for algorithm in [ConvAlgorithm::Direct, ConvAlgorithm::Winograd, ConvAlgorithm::Fft] {
+            let errors = errors::<f32>(Isa::active(), &ConvGeometry { algorithm, ..g });
+            println!("{algorithm:?} {kernel}x{kernel} {channels}: {errors:?}");
+        }
     }
 }

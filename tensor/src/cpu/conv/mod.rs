@@ -6,7 +6,9 @@
 
 mod axis;
 mod depthwise;
+mod fft;
 mod forward;
+mod fourier;
 mod input_grad;
 mod pack;
 mod scatter;
@@ -19,6 +21,7 @@ use crate::ConvAlgorithm;
 use crate::cpu::microkernel::Real;
 use crate::cpu::simd::Isa;
 use axis::Axis;
+use fft::Pass;
 
 /// The sizes of a convolution.
 ///
@@ -132,6 +135,11 @@ impl ConvGeometry {
         self.algorithm == ConvAlgorithm::Winograd && winograd::applies(self, results)
     }
 
+    /// The tiles of a pass that runs with Fourier transforms: their size and step.
+    fn fft(&self, pass: Pass) -> Option<[[usize; 2]; 2]> {
+        if self.algorithm == ConvAlgorithm::Fft { fft::plan(self, pass) } else { None }
+    }
+
     /// The weight gradient walks over the images of a batch at one pixel, not over the pixels of an image.
     fn small_maps(&self) -> bool {
         self.n >= 8 && self.ow < 16 || self.n >= 4 * self.ow
@@ -187,6 +195,9 @@ fn conv_forward_on<T: Real>(
     if y.is_empty() {
         return;
     }
+    if let Some(tiles) = g.fft(Pass::Forward) {
+        return fft::forward(isa, g, tiles, x, w, bias, y);
+    }
     match g.is_depthwise() {
         _ if g.winograd([g.oh, g.ow]) => winograd::forward(isa, g, x, w, bias, y),
         true => depthwise::forward(isa, g, x, w, bias, y),
@@ -199,6 +210,9 @@ fn conv_input_grad_on<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx
     if dx.is_empty() {
         return;
     }
+    if let Some(tiles) = g.fft(Pass::InputGrad) {
+        return fft::input_grad(isa, g, tiles, dy, w, dx);
+    }
     match g.is_depthwise() {
         _ if g.winograd([g.h, g.w]) => winograd::input_grad(isa, g, dy, w, dx),
         true => depthwise::input_grad(isa, g, dy, w, dx),
@@ -210,6 +224,9 @@ fn conv_weight_grad_on<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T], d
     g.check(x.len(), dw.len(), dy.len());
     if dw.is_empty() {
         return;
+    }
+    if let Some(tiles) = g.fft(Pass::WeightGrad) {
+        return fft::weight_gradient(isa, g, tiles, x, dy, dw);
     }
     match g.is_depthwise() {
         _ if g.winograd([g.oh, g.ow]) => winograd::weight_gradient(isa, g, x, dy, dw),

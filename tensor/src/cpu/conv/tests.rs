@@ -29,7 +29,7 @@ impl Number for f64 {
 }
 
 /// Reproducible numbers in -1..1.
-pub(super) fn numbers<T: Number>(len: usize, seed: u64) -> Vec<T> {
+fn numbers<T: Number>(len: usize, seed: u64) -> Vec<T> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
         state ^= state << 13;

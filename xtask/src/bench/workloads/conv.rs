@@ -88,6 +88,9 @@ const CONVS: &[Conv] = &[
     by(ConvAlgorithm::Winograd, same("conv3x3_64_32_winograd", 3, 64, 32)),
     by(ConvAlgorithm::Winograd, same("conv3x3_128_16_winograd", 3, 128, 16)),
     by(ConvAlgorithm::Winograd, same("conv3x3_256_8_winograd", 3, 256, 8)),
+    by(ConvAlgorithm::Fft, masked("conv7x7_64_32_p2_fft", 64, 32, 2.0)),
+    by(ConvAlgorithm::Fft, masked("conv7x7_256_8_p2_fft", 256, 8, 2.0)),
+    by(ConvAlgorithm::Fft, depthwise("dw31_64_56_fft", 16, 31, 64, 56)),
 ];
 
 pub(super) fn all() -> Vec<Workload> {

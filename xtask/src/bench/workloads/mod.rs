@@ -53,6 +53,7 @@ fn on_request(algorithm: ConvAlgorithm) -> Option<&'static str> {
     match algorithm {
         ConvAlgorithm::Direct => None,
         ConvAlgorithm::Winograd => Some("winograd"),
+        ConvAlgorithm::Fft => Some("fft"),
     }
 }
 

@@ -7,17 +7,17 @@ use lpconv::{ConvertConfig, convert};
 use neuro::mmv1::{Mmv1, Mmv1Config};
 use nn::{
     Context, Forward, ModuleExt,
-    layers::Sequential,
+    layers::{Sequential, set_conv_algorithm},
     loss::{PoissonNll, Reduction, cross_entropy, poisson_nll},
     optim::{AdamOptions, AdamW, Groups, Optimizer},
     summary::summary,
 };
-use tensor::{DType, Device, Stream, Tensor};
+use tensor::{ConvAlgorithm, DType, Device, Stream, Tensor};
 use vision::models::{
     AlexNet, AlexNetConfig, ConvNeXtBlock, ResNet, Stem, SudokuNet, SudokuNetConfig,
 };
 
-use super::{Prepared, Workload};
+use super::{Prepared, Workload, on_request};
 
 /// `base`, or Lp-convolutions that start with an exponent.
 const CONDITIONS: [(&str, Option<f64>); 3] =
@@ -41,6 +41,14 @@ pub(super) fn all() -> Vec<Workload> {
     add("alexnet_cifar", "AlexNet at 32 pixels, batch 32", |p| {
         let config = AlexNetConfig { classes: 100, stem: Stem::Small, ..Default::default() };
         classify(AlexNet::new(&config), p, cifar_batch())
+    });
+    workloads.push(Workload {
+        on_request: on_request(ConvAlgorithm::Fft),
+        ..Workload::new("sudoku_lp_p2_fft", "training step of sudoku_lp_p2 by fft", || {
+            let mut net = SudokuNet::new(&SudokuNetConfig::default());
+            set_conv_algorithm(&mut net, ConvAlgorithm::Fft);
+            classify(net, Some(2.0), sudoku_batch())
+        })
     });
     workloads.push(Workload::new(
         "convnext_t_stage",

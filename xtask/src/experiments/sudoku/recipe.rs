@@ -112,7 +112,7 @@ pub(super) struct Recipe {
     /// Of the products while training: `f32`, or `bf16` for mixed precision. Evaluation is in f32.
     #[serde(default = "full_precision")]
     pub(super) precision: String,
-    /// How convolutions are computed: `direct` or `winograd`, which adds to the rounding.
+    /// How convolutions are computed: `direct`, `winograd` or `fft`; the others add to the rounding.
     #[serde(default = "direct")]
     pub(super) algorithm: String,
     /// Test puzzles on which ablations are measured.
@@ -209,8 +209,9 @@ impl Recipe {
     pub(super) fn algorithm(&self) -> Result<ConvAlgorithm, String> {
         match self.algorithm.as_str() {
             "direct" => Ok(ConvAlgorithm::Direct),
+            "fft" => Ok(ConvAlgorithm::Fft),
             "winograd" => Ok(ConvAlgorithm::Winograd),
-            other => Err(format!("algorithm = \"{other}\": expected direct or winograd")),
+            other => Err(format!("algorithm = \"{other}\": expected direct, winograd or fft")),
         }
     }
 
