@@ -29,7 +29,7 @@ fn run(golden: &Golden, v: &BTreeMap<&str, Var>) -> Vec<(&'static str, Var)> {
     let w = || &v["weight"];
     let pool = || {
         let [kernel, stride, padding] = ["kernel", "stride", "padding"].map(|k| integers(&a[k]));
-        Pool2d { kernel, stride, padding }
+        Pool2d { kernel, stride, padding, ceil_mode: false }
     };
     let y = match golden.op.as_str() {
         "conv2d" => {

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use autograd::{Attention, Var};
 use golden::{Golden, check_all};
 use serde::de::DeserializeOwned;
-use tensor::{GridSample, Interpolate, InterpolateMode, SampleMode, SamplePadding, Tensor};
+use tensor::{
+    GridSample, Interpolate, InterpolateMode, Pool2d, SampleMode, SamplePadding, Tensor, Unfold,
+};
 
 /// Written by `goldens/generate_more.py`.
 const GOLDENS: &[u8] = include_bytes!("goldens/more.safetensors");
@@ -34,6 +36,11 @@ fn run(golden: &Golden, v: &BTreeMap<&str, Var>) -> Vec<(&'static str, Var)> {
         "interpolate" => x().interpolate(attr(golden, "size"), &interpolation(golden)),
         "sort" => x().sort(attr(golden, "axis"), attr(golden, "descending")).0,
         "topk" => x().topk(attr(golden, "k"), attr(golden, "axis"), attr(golden, "largest")).0,
+        "max_pool2d" => x().max_pool2d(&pool(golden)),
+        "avg_pool2d" => x().avg_pool2d(&pool(golden), attr(golden, "count_include_pad")),
+        "unfold" => x().unfold(&patches(golden)),
+        "fold" => x().fold(attr(golden, "size"), &patches(golden)),
+        "constant_pad2d" => x().constant_pad2d(attr(golden, "padding"), attr(golden, "value")),
         "cumprod" => x().cumprod(attr(golden, "axis")),
         "logcumsumexp" => x().logcumsumexp(attr(golden, "axis")),
         "cummax" => x().cummax(attr(golden, "axis")).0,
@@ -51,6 +58,17 @@ fn run(golden: &Golden, v: &BTreeMap<&str, Var>) -> Vec<(&'static str, Var)> {
         other => panic!("{}: no test for op {other}", golden.name),
     };
     vec![("y", y)]
+}
+
+fn pool(golden: &Golden) -> Pool2d {
+    let [kernel, stride, padding] = ["kernel", "stride", "padding"].map(|key| attr(golden, key));
+    Pool2d { kernel, stride, padding, ceil_mode: true }
+}
+
+fn patches(golden: &Golden) -> Unfold {
+    let [kernel, stride, padding, dilation] =
+        ["kernel", "stride", "padding", "dilation"].map(|key| attr(golden, key));
+    Unfold { kernel, stride, padding, dilation }
 }
 
 fn sampling(golden: &Golden) -> GridSample {

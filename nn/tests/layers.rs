@@ -4,8 +4,8 @@ use autograd::Var;
 use nn::{
     Context, Forward, Module, ModuleExt,
     layers::{
-        AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, BatchNormOptions, DropPath, Dropout, Identity,
-        LayerNorm, LayerNorm2d, MaxPool2d, ReflectionPad2d, Upsample, ZeroPad2d,
+        AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, BatchNormOptions, ConstantPad2d, DropPath,
+        Dropout, Identity, LayerNorm, LayerNorm2d, MaxPool2d, ReflectionPad2d, Upsample, ZeroPad2d,
     },
 };
 use tensor::{DType, Device, Interpolate, Stream, Tensor};
@@ -210,6 +210,9 @@ fn images_are_padded_and_pooled() {
     assert_eq!(first(&ReflectionPad2d::new([1, 0, 0, 0]))[..5], [1.0, 0.0, 1.0, 2.0, 3.0]);
     assert_eq!(first(&MaxPool2d::new(2, 2)), [5.0, 7.0, 13.0, 15.0]);
     assert_eq!(first(&MaxPool2d::new(3, 2).with_padding(1)), [5.0, 7.0, 13.0, 15.0]);
+    assert_eq!(first(&MaxPool2d::new(3, 2).with_ceil_mode()), [10.0, 11.0, 14.0, 15.0]);
+    assert_eq!(first(&AvgPool2d::new(3, 2).with_ceil_mode()), [5.0, 6.5, 11.0, 12.5]);
+    assert_eq!(first(&ConstantPad2d::new([1, 0, 0, 0], 7.0))[..3], [7.0, 0.0, 1.0]);
     assert_eq!(first(&AvgPool2d::new(2, 2)), [2.5, 4.5, 10.5, 12.5]);
     assert_eq!(first(&AvgPool2d::new(2, 4).with_padding(1, true)), [0.0, 0.75, 3.0, 3.75]);
     assert_eq!(first(&AvgPool2d::new(2, 4).with_padding(1, false)), [0.0, 3.0, 12.0, 15.0]);

@@ -82,13 +82,13 @@ fn image_layers(report: &Report, x: &Tensor, stream: &mut Stream) {
     line("reflection_pad2d", 2.0, &mut || drop(black_box(x.reflection_pad2d([1; 4]))));
     line("adaptive_avg_pool2d 1", 1.0, &mut || drop(black_box(x.adaptive_avg_pool2d([1, 1]))));
     if h >= 8 {
-        let pool = Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+        let pool = Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1], ceil_mode: false };
         line("max_pool2d", 1.25, &mut || drop(black_box(x.max_pool2d(&pool))));
         let (y, cells) = x.max_pool2d(&pool);
         line("max_pool2d_grad", 1.25, &mut || {
             drop(black_box(y.max_pool2d_grad(&cells, x.shape(), &pool)));
         });
-        let pool = Pool2d { kernel: [2, 2], stride: [2, 2], padding: [0, 0] };
+        let pool = Pool2d { kernel: [2, 2], stride: [2, 2], padding: [0, 0], ceil_mode: false };
         line("avg_pool2d", 1.25, &mut || drop(black_box(x.avg_pool2d(&pool, true))));
         let y = x.avg_pool2d(&pool, true);
         line("avg_pool2d_grad", 1.25, &mut || {

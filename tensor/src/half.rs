@@ -3,14 +3,12 @@
 //! Statistics that a backward needs (means, deviations, log-sum-exps) stay f32. What only moves elements runs on the
 //! 16-bit values themselves.
 
-use std::ops::Range;
-
 use crate::{
     AdamStep, BatchNormGrad, Conv2dOptions, DType, LayerNormGrad, Pool2d, RecurrentCell, Sampling,
-    SgdStep, Shape, Taps, Tensor,
+    SgdStep, Shape, Taps, Tensor, Unfold,
     kernels::{
-        ArgOp, BinaryOp, Classes, CompareOp, Kernels, LpWindow, MaskGradient, ReduceOp, ScanOp,
-        UnaryOp,
+        ArgOp, BinaryOp, Classes, CompareOp, Kernels, LpWindow, MaskGradient, PoolWindow, ReduceOp,
+        ScanOp, UnaryOp,
     },
     layout::Layout,
 };
@@ -74,8 +72,8 @@ impl Kernels for Half {
     fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor {
         device(x).masked_scale(&up(x), mask, scale).to_dtype(x.dtype())
     }
-    fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2]) -> Tensor {
-        device(x).pad2d(x, corner, size)
+    fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2], value: f64) -> Tensor {
+        device(x).pad2d(x, corner, size, value)
     }
     fn reflection_pad2d(&self, x: &Tensor, padding: [usize; 4]) -> Tensor {
         device(x).reflection_pad2d(x, padding)
@@ -96,22 +94,16 @@ impl Kernels for Half {
     ) -> Tensor {
         device(dy).max_pool2d_grad(&up(dy), cells, pool, dims).to_dtype(dy.dtype())
     }
-    fn avg_pool2d(
-        &self,
-        x: &Tensor,
-        windows: &[Vec<Range<usize>>; 2],
-        divisor: Option<usize>,
-    ) -> Tensor {
-        device(x).avg_pool2d(&up(x), windows, divisor).to_dtype(x.dtype())
+    fn avg_pool2d(&self, x: &Tensor, windows: &[Vec<PoolWindow>; 2]) -> Tensor {
+        device(x).avg_pool2d(&up(x), windows).to_dtype(x.dtype())
     }
     fn avg_pool2d_grad(
         &self,
         dy: &Tensor,
-        windows: &[Vec<Range<usize>>; 2],
-        divisor: Option<usize>,
+        windows: &[Vec<PoolWindow>; 2],
         size: [usize; 2],
     ) -> Tensor {
-        device(dy).avg_pool2d_grad(&up(dy), windows, divisor, size).to_dtype(dy.dtype())
+        device(dy).avg_pool2d_grad(&up(dy), windows, size).to_dtype(dy.dtype())
     }
     fn grid_sample(&self, x: &Tensor, grid: &Tensor, sampling: &Sampling, output: Shape) -> Tensor {
         device(x).grid_sample(&up(x), &up(grid), sampling, output).to_dtype(x.dtype())
@@ -155,6 +147,12 @@ impl Kernels for Half {
         weight: Shape,
     ) -> Tensor {
         device(x).conv2d_weight_grad(&up(x), &up(dy), options, weight).to_dtype(x.dtype())
+    }
+    fn unfold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2]) -> Tensor {
+        device(x).unfold(x, windows, places)
+    }
+    fn fold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2], size: [usize; 2]) -> Tensor {
+        device(x).fold(&up(x), windows, places, size).to_dtype(x.dtype())
     }
     fn resample(&self, x: &Tensor, axis: usize, taps: &Taps) -> Tensor {
         device(x).resample(&up(x), axis, taps).to_dtype(x.dtype())
@@ -404,7 +402,9 @@ mod tests {
         }),
         ("avg_pool2d", |t| vec![t[0].avg_pool2d(&pool(), true)]),
         ("adaptive_avg_pool2d", |t| vec![t[0].adaptive_avg_pool2d([1, 2])]),
-        ("pad2d", |t| vec![t[0].pad2d([1, 2, 0, -1])]),
+        ("pad2d", |t| vec![t[0].pad2d([1, 2, 0, -1]), t[0].constant_pad2d([1; 4], 0.3)]),
+        ("unfold", |t| vec![t[0].unfold(&patches())]),
+        ("fold", |t| vec![t[0].unfold(&patches()).fold([6, 6], &patches())]),
         ("reflection_pad2d_grad", |t| vec![t[0].reflection_pad2d_grad([1, 1, 1, 0])]),
         ("batch_norm_stats", |t| {
             let (mean, var) = t[0].batch_norm_stats();
@@ -455,7 +455,11 @@ mod tests {
     }
 
     fn pool() -> Pool2d {
-        Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] }
+        Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1], ceil_mode: false }
+    }
+
+    fn patches() -> Unfold {
+        Unfold { kernel: [2, 3], stride: [1, 2], padding: [1, 0], dilation: [2, 1] }
     }
 
     #[test]

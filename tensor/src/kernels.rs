@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::{
     AdamStep, Conv2dOptions, DType, Pool2d, RecurrentCell, Sampling, SgdStep, Shape, Taps, Tensor,
-    layout::Layout,
+    Unfold, layout::Layout,
 };
 
 /// Functions of one element, with their constants.
@@ -220,6 +220,15 @@ pub(crate) enum Classes<'a> {
     Probabilities(&'a Tensor),
 }
 
+/// The rows or columns of a window of an average pooling.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolWindow {
+    /// Those inside the image.
+    pub(crate) inside: Range<usize>,
+    /// How many the mean counts.
+    pub(crate) count: usize,
+}
+
 /// The taps of a kernel and the point their offsets count from, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LpWindow {
@@ -264,9 +273,9 @@ pub(crate) trait Kernels: Send + Sync {
 
     // ---- images: operands in channels-last memory, results too ---------------------------------------------
 
-    /// Output pixel `(i, j)` is input pixel `(i - top, j - left)`, 0 outside; `corner` is `[top, left]`, `size` the
+    /// Output pixel `(i, j)` is input pixel `(i - top, j - left)`, `value` outside; `corner` is `[top, left]`, `size` the
     /// output's height and width.
-    fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2]) -> Tensor;
+    fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2], value: f64) -> Tensor;
     /// `x` continued by its mirror image; padding is left, right, top, bottom.
     fn reflection_pad2d(&self, x: &Tensor, padding: [usize; 4]) -> Tensor;
     /// The transpose of [`reflection_pad2d`](Self::reflection_pad2d).
@@ -281,19 +290,13 @@ pub(crate) trait Kernels: Send + Sync {
         pool: &Pool2d,
         dims: [usize; 4],
     ) -> Tensor;
-    /// Means over all pairs of row and column ranges, divided by `divisor` or the number of pixels.
-    fn avg_pool2d(
-        &self,
-        x: &Tensor,
-        windows: &[Vec<Range<usize>>; 2],
-        divisor: Option<usize>,
-    ) -> Tensor;
+    /// Means over all pairs of windows of rows and of columns.
+    fn avg_pool2d(&self, x: &Tensor, windows: &[Vec<PoolWindow>; 2]) -> Tensor;
     /// Gradient of an input of height and width `size`.
     fn avg_pool2d_grad(
         &self,
         dy: &Tensor,
-        windows: &[Vec<Range<usize>>; 2],
-        divisor: Option<usize>,
+        windows: &[Vec<PoolWindow>; 2],
         size: [usize; 2],
     ) -> Tensor;
 
@@ -333,6 +336,12 @@ pub(crate) trait Kernels: Send + Sync {
         options: &Conv2dOptions,
         weight: Shape,
     ) -> Tensor;
+
+    /// The pixels of contiguous images `[N, C, H, W]` under each tap at each of `[rows, columns]` places:
+    /// `[N, C kh kw, rows * columns]`, contiguous.
+    fn unfold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2]) -> Tensor;
+    /// The transpose of [`unfold`](Self::unfold), to images of height and width `size`.
+    fn fold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2], size: [usize; 2]) -> Tensor;
 
     /// `axis` of `x`, which has any strides, times a banded matrix.
     fn resample(&self, x: &Tensor, axis: usize, taps: &Taps) -> Tensor;

@@ -34,7 +34,8 @@ pub use error::Error;
 pub use kernels::{BatchNormGrad, LayerNormGrad};
 pub use ops::{
     AdamStep, Conv2dOptions, ConvAlgorithm, GridSample, Interpolate, InterpolateMode, Pool2d,
-    RecurrentCell, SampleMode, SamplePadding, Sampling, SgdStep, Taps, Targets, sum_of_squares,
+    RecurrentCell, SampleMode, SamplePadding, Sampling, SgdStep, Taps, Targets, Unfold,
+    sum_of_squares,
 };
 pub use random::Stream;
 pub use shape::{MAX_RANK, Shape};

@@ -26,6 +26,7 @@ mod scan;
 mod shape;
 mod softmax;
 mod unary;
+mod unfold;
 
 pub use attention::Attention;
 pub use loss::Reduction;
@@ -63,6 +64,7 @@ pub const OPS: &[&[OpInfo]] = &[
     conv::INFO,
     pad::INFO,
     pool::INFO,
+    unfold::INFO,
     sample::INFO,
     recurrent::INFO,
     norm::INFO,

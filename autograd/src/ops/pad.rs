@@ -8,11 +8,12 @@ use crate::{
     gradcheck::{Case, Draw},
 };
 
-/// Zeros around images, or a border cut off. Derivative: `dy` padded by `-padding`.
+/// A value around images, or a border cut off. Derivative: `dy` padded by `-padding`, with zeros.
 /// Same as `torch.nn.functional.pad`.
 #[derive(Clone, Debug)]
 struct Pad2d {
     padding: [isize; 4],
+    value: f64,
 }
 
 impl Op for Pad2d {
@@ -20,7 +21,7 @@ impl Op for Pad2d {
         "pad2d"
     }
     fn forward(&self, inputs: &[&Tensor], _saver: &mut Saver) -> Tensor {
-        inputs[0].pad2d(self.padding)
+        inputs[0].constant_pad2d(self.padding, self.value)
     }
     fn backward(&self, _saved: &Saved, dy: &Var, _wanted: &[bool]) -> Vec<Option<Var>> {
         vec![Some(dy.pad2d(self.padding.map(|p| -p)))]
@@ -72,7 +73,16 @@ impl Var {
     /// As [`Tensor::pad2d`].
     #[track_caller]
     pub fn pad2d(&self, padding: [isize; 4]) -> Var {
-        Var::apply(Pad2d { padding }, &[self])
+        self.constant_pad2d(padding, 0.0)
+    }
+
+    /// `value` added around images `[N, C, H, W]`, or a border cut off. See [`Tensor::constant_pad2d`].
+    ///
+    /// # Panics
+    /// As [`Tensor::constant_pad2d`].
+    #[track_caller]
+    pub fn constant_pad2d(&self, padding: [isize; 4], value: f64) -> Var {
+        Var::apply(Pad2d { padding, value }, &[self])
     }
 
     /// Images `[N, C, H, W]` continued by their mirror image; padding is left, right, top, bottom. See
@@ -87,7 +97,7 @@ impl Var {
 }
 
 pub(super) const INFO: &[OpInfo] = &[
-    OpInfo { name: "pad2d", formula: "zeros around x, or a crop", case: pad2d_case },
+    OpInfo { name: "pad2d", formula: "a value around x, or a crop", case: pad2d_case },
     OpInfo {
         name: "reflection_pad2d",
         formula: "x continued by its mirror image",
@@ -116,7 +126,9 @@ fn pad2d_case(d: &mut Draw) -> Case {
     };
     let [top, bottom] = side(shape[2], d);
     let [left, right] = side(shape[3], d);
-    Case::new(vec![d.normal(shape)], move |v| v[0].pad2d([left, right, top, bottom]))
+    let value = if d.flag() { 1.5 } else { 0.0 };
+    let padding = [left, right, top, bottom];
+    Case::new(vec![d.normal(shape)], move |v| v[0].constant_pad2d(padding, value))
 }
 
 /// Images, padded images, and the padding between them.

@@ -45,7 +45,7 @@ impl MaxPool2dGrad {
     /// For each window the pixel that was the largest, counted row by row: `[N, C, oh * ow]`, `I64`.
     fn pixels(&self) -> Tensor {
         let [n, c, oh, ow] = self.cells.dims_of();
-        let Pool2d { kernel, stride, padding } = self.pool;
+        let Pool2d { kernel, stride, padding, .. } = self.pool;
         let width = self.input[3];
         let pixel = |(k, &cell): (usize, &u8)| {
             let (i, j) = (k / ow % oh, k % ow);
@@ -222,7 +222,7 @@ fn regular(d: &mut Draw) -> (Pool2d, [usize; 4]) {
     let padding = kernel.map(|k| d.int(0..=k / 2));
     let mut axis = |i: usize| (kernel[i] - 2 * padding[i]).max(1) + d.int(0..=4);
     let (h, w) = (axis(0), axis(1));
-    (Pool2d { kernel, stride, padding }, [d.int(0..=2), d.int(1..=4), h, w])
+    (Pool2d { kernel, stride, padding, ceil_mode: d.flag() }, [d.int(0..=2), d.int(1..=4), h, w])
 }
 
 fn adaptive(d: &mut Draw) -> ([usize; 2], [usize; 4]) {

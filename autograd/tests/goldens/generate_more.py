@@ -137,6 +137,51 @@ def scans():
         )
 
 
+def windows():
+    geometries = [((3, 2), (2, 2), (1, 0)), ((2, 3), (3, 2), (0, 1)), ((2, 2), (3, 3), (1, 1))]
+    for kernel, stride, padding in geometries:
+        attrs = {"kernel": kernel, "stride": stride, "padding": padding}
+        name = "x".join(map(str, kernel + stride + padding))
+        case(
+            f"max_pool2d/ceil_{name}",
+            "max_pool2d",
+            lambda x: F.max_pool2d(x, kernel, stride, padding, ceil_mode=True),
+            {"x": normal(2, 3, 6, 5)},
+            attrs,
+        )
+        for count in [True, False]:
+            case(
+                f"avg_pool2d/ceil_{name}_{'with' if count else 'without'}_padding",
+                "avg_pool2d",
+                lambda x: F.avg_pool2d(x, kernel, stride, padding, ceil_mode=True, count_include_pad=count),
+                {"x": normal(2, 3, 6, 5)},
+                {**attrs, "count_include_pad": count},
+            )
+    for kernel, stride, padding, dilation in [
+        ((3, 2), (1, 2), (1, 0), (1, 1)),
+        ((2, 3), (2, 1), (0, 2), (2, 2)),
+    ]:
+        attrs = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+        options = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+        name = "x".join(map(str, kernel))
+        columns = F.unfold(normal(2, 3, 6, 5), **options).shape
+        case(f"unfold/{name}", "unfold", lambda x: F.unfold(x, **options), {"x": normal(2, 3, 6, 5)}, attrs)
+        case(
+            f"fold/{name}",
+            "fold",
+            lambda x: F.fold(x, (6, 5), **options),
+            {"x": normal(*columns)},
+            {**attrs, "size": (6, 5)},
+        )
+    case(
+        "constant_pad2d/mixed",
+        "constant_pad2d",
+        lambda x: F.pad(x, (2, -1, 0, 1), value=-1.5),
+        {"x": normal(2, 3, 3, 4)},
+        {"padding": (2, -1, 0, 1), "value": -1.5},
+    )
+
+
 def save(path, metadata):
     names = {torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}
     head, data = {"__metadata__": metadata}, b""
@@ -155,5 +200,6 @@ sampling()
 order()
 attention()
 scans()
+windows()
 metadata = {"cases": json.dumps(cases), "made_with": f"torch {torch.__version__}"}
 save(sys.argv[1], metadata)

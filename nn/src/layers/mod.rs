@@ -21,7 +21,7 @@ pub use conv::{Conv2d, Conv2dOptions, Effective, Parametrization, set_conv_algor
 pub use dropout::{DropPath, Dropout};
 pub use linear::Linear;
 pub use norm::{BatchNorm2d, BatchNormOptions, Grn, LayerNorm, LayerNorm2d};
-pub use pad::{ReflectionPad2d, ZeroPad2d};
+pub use pad::{ConstantPad2d, ReflectionPad2d, ZeroPad2d};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
 pub use recurrent::{Gru, GruCell, Lstm, LstmCell, RecurrentOptions};
 pub use sequential::Sequential;

@@ -26,6 +26,30 @@ impl Forward for ZeroPad2d {
     }
 }
 
+/// Continues images by a constant. Shapes as [`ZeroPad2d`].
+///
+/// Same as `torch.nn.ConstantPad2d`, without its negative paddings.
+#[derive(Clone, Copy, Debug, Module)]
+pub struct ConstantPad2d {
+    #[module(skip)]
+    padding: [usize; 4],
+    #[module(skip)]
+    value: f64,
+}
+
+impl ConstantPad2d {
+    /// `padding` is `[left, right, top, bottom]`.
+    pub fn new(padding: [usize; 4], value: f64) -> Self {
+        ConstantPad2d { padding, value }
+    }
+}
+
+impl Forward for ConstantPad2d {
+    fn forward(&self, x: &Var, _cx: &mut Context) -> Var {
+        x.constant_pad2d(self.padding.map(|p| p as isize), self.value)
+    }
+}
+
 /// Continues images by their mirror image, the border pixel not repeated. Shapes as [`ZeroPad2d`].
 ///
 /// Same as `torch.nn.ReflectionPad2d`.

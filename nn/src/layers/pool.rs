@@ -7,8 +7,9 @@ use crate::{Context, Forward, Module};
 
 /// The largest element of each window.
 ///
-/// Input `[N, C, H, W]`, output `[N, C, H', W']` with `H' = (H + 2 padding - kernel) / stride + 1`, rounded down.
-/// Same as `torch.nn.MaxPool2d` without dilation and `ceil_mode`.
+/// Input `[N, C, H, W]`, output `[N, C, H', W']` with `H' = (H + 2 padding - kernel) / stride + 1`, rounded down
+/// unless [`with_ceil_mode`](Self::with_ceil_mode).
+/// Same as `torch.nn.MaxPool2d` without dilation.
 #[derive(Clone, Copy, Debug, Module)]
 pub struct MaxPool2d {
     #[module(skip)]
@@ -26,6 +27,12 @@ impl MaxPool2d {
         self.pool.padding = [padding; 2];
         self
     }
+
+    /// The same with the number of windows rounded up: the last may reach beyond the padding.
+    pub fn with_ceil_mode(mut self) -> Self {
+        self.pool.ceil_mode = true;
+        self
+    }
 }
 
 impl Forward for MaxPool2d {
@@ -36,7 +43,7 @@ impl Forward for MaxPool2d {
 
 /// The mean of each window; shapes as [`MaxPool2d`].
 ///
-/// Padding counts as zeros. Same as `torch.nn.AvgPool2d` without `ceil_mode`.
+/// Padding counts as zeros. Same as `torch.nn.AvgPool2d`.
 #[derive(Clone, Copy, Debug, Module)]
 pub struct AvgPool2d {
     #[module(skip)]
@@ -58,6 +65,12 @@ impl AvgPool2d {
         self.count_include_pad = count_include_pad;
         self
     }
+
+    /// The same with the number of windows rounded up: the last may reach beyond the padding.
+    pub fn with_ceil_mode(mut self) -> Self {
+        self.pool.ceil_mode = true;
+        self
+    }
 }
 
 impl Forward for AvgPool2d {
@@ -67,7 +80,7 @@ impl Forward for AvgPool2d {
 }
 
 fn square(kernel: usize, stride: usize) -> Pool2d {
-    Pool2d { kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2] }
+    Pool2d { kernel: [kernel; 2], stride: [stride; 2], padding: [0; 2], ceil_mode: false }
 }
 
 /// The mean of windows that share the image evenly: `[N, C, H, W]` to `[N, C, size[0], size[1]]`.

@@ -31,15 +31,15 @@ mod scratch;
 pub(crate) mod simd;
 mod softmax;
 mod strided;
+mod unfold;
 mod wide;
-
-use std::ops::Range;
 
 use crate::{
     AdamStep, Conv2dOptions, DType, Pool2d, RecurrentCell, Sampling, SgdStep, Shape, Taps, Tensor,
+    Unfold,
     kernels::{
         ArgOp, BatchNormGrad, BinaryOp, Classes, CompareOp, Kernels, LayerNormGrad, LpWindow,
-        MaskGradient, ReduceOp, ScanOp, UnaryOp,
+        MaskGradient, PoolWindow, ReduceOp, ScanOp, UnaryOp,
     },
     layout::Layout,
 };
@@ -81,8 +81,8 @@ impl Kernels for Cpu {
     fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor {
         elementwise::masked_scale(x, mask, scale)
     }
-    fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2]) -> Tensor {
-        pad::pad2d(x, corner, size)
+    fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2], value: f64) -> Tensor {
+        pad::pad2d(x, corner, size, value)
     }
     fn reflection_pad2d(&self, x: &Tensor, padding: [usize; 4]) -> Tensor {
         pad::reflection_pad2d(x, padding)
@@ -102,22 +102,16 @@ impl Kernels for Cpu {
     ) -> Tensor {
         pool::max_pool2d_grad(dy, cells, pool, dims)
     }
-    fn avg_pool2d(
-        &self,
-        x: &Tensor,
-        windows: &[Vec<Range<usize>>; 2],
-        divisor: Option<usize>,
-    ) -> Tensor {
-        pool::avg_pool2d(x, windows, divisor)
+    fn avg_pool2d(&self, x: &Tensor, windows: &[Vec<PoolWindow>; 2]) -> Tensor {
+        pool::avg_pool2d(x, windows)
     }
     fn avg_pool2d_grad(
         &self,
         dy: &Tensor,
-        windows: &[Vec<Range<usize>>; 2],
-        divisor: Option<usize>,
+        windows: &[Vec<PoolWindow>; 2],
         size: [usize; 2],
     ) -> Tensor {
-        pool::avg_pool2d_grad(dy, windows, divisor, size)
+        pool::avg_pool2d_grad(dy, windows, size)
     }
     fn grid_sample(&self, x: &Tensor, grid: &Tensor, sampling: &Sampling, output: Shape) -> Tensor {
         grid_sample::grid_sample(x, grid, sampling, output)
@@ -130,6 +124,12 @@ impl Kernels for Cpu {
         image: Shape,
     ) -> Tensor {
         grid_sample::grid_sample_transpose(dy, grid, sampling, image)
+    }
+    fn unfold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2]) -> Tensor {
+        unfold::unfold(x, windows, places)
+    }
+    fn fold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2], size: [usize; 2]) -> Tensor {
+        unfold::fold(x, windows, places, size)
     }
     fn resample(&self, x: &Tensor, axis: usize, taps: &Taps) -> Tensor {
         resample::resample(x, axis, taps)

@@ -31,8 +31,13 @@ pub(super) fn for_each_image_row<T: Element>(
     });
 }
 
-/// Zeros around, or a crop of, channels-last `x`; output pixel `(i, j)` is input pixel `(i - top, j - left)`.
-pub(super) fn pad2d(x: &Tensor, [top, left]: [isize; 2], [out_h, out_w]: [usize; 2]) -> Tensor {
+/// `value` around, or a crop of, channels-last `x`; output pixel `(i, j)` is input pixel `(i - top, j - left)`.
+pub(super) fn pad2d(
+    x: &Tensor,
+    [top, left]: [isize; 2],
+    [out_h, out_w]: [usize; 2],
+    value: f64,
+) -> Tensor {
     let [n, c, h, w] = x.dims_of();
     let layout = Layout::channels_last([n, c, out_h, out_w].into());
     // Columns of the output that come from the input.
@@ -40,18 +45,18 @@ pub(super) fn pad2d(x: &Tensor, [top, left]: [isize; 2], [out_h, out_w]: [usize;
     let last = (left + w as isize).clamp(first as isize, out_w as isize) as usize;
     let from = (first as isize - left) as usize;
     with_element!(x.dtype(), T => {
-        let src = x.dense_slice::<T>();
+        let (src, value) = (x.dense_slice::<T>(), T::from_f64(value));
         Tensor::build::<T>(layout, x.device(), |out| {
             for_each_image_row(out, [n, c, out_h, out_w], 1, |image, row, out| {
                 let i = row as isize - top;
                 if i < 0 || i >= h as isize || first == last {
-                    out.fill(T::default());
+                    out.fill(value);
                     return;
                 }
                 let at = ((image * h + i as usize) * w + from) * c;
-                out[..first * c].fill(T::default());
+                out[..first * c].fill(value);
                 out[first * c..last * c].copy_from_slice(&src[at..at + (last - first) * c]);
-                out[last * c..].fill(T::default());
+                out[last * c..].fill(value);
             });
         })
     })

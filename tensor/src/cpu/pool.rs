@@ -1,13 +1,12 @@
 //! Pooling of channels-last images: forward in parallel over output rows, backward over images.
 
-use std::ops::Range;
-
 use rayon::prelude::*;
 
 use super::{float::Float, pad::for_each_image_row, parallel::GRAIN, wide::wide};
 use crate::{
     Tensor,
     dtype::{Element, with_float},
+    kernels::PoolWindow,
     layout::Layout,
     ops::Pool2d,
 };
@@ -167,23 +166,19 @@ pub(super) fn max_pool2d_grad(
     })
 }
 
-/// Means of the windows `rows x columns`, divided by `divisor` or by the size of the window.
-pub(super) fn avg_pool2d(
-    x: &Tensor,
-    [rows, columns]: &[Vec<Range<usize>>; 2],
-    divisor: Option<usize>,
-) -> Tensor {
+/// Means of the windows `rows x columns`.
+pub(super) fn avg_pool2d(x: &Tensor, [rows, columns]: &[Vec<PoolWindow>; 2]) -> Tensor {
     let [n, c, h, w] = x.dims_of();
     let dims = [n, c, rows.len(), columns.len()];
-    let area = |rows: &[Range<usize>]| rows.first().map_or(1, |r| r.len().max(1));
+    let area = |rows: &[PoolWindow]| rows.first().map_or(1, |r| r.inside.len().max(1));
     with_float!("avg_pool2d", x.dtype(), T => {
         let src = x.dense_slice::<T>();
         Tensor::build::<T>(Layout::channels_last(dims.into()), x.device(), |out| {
             for_each_image_row(out, dims, area(rows) * area(columns), |image, row, out| {
                 let image = &src[image * h * w * c..][..h * w * c];
                 for (out, columns) in out.chunks_mut(c).zip(columns) {
-                    let window = [rows[row].clone(), columns.clone()];
-                    wide(#[inline(always)] || mean(out, image, w, window, divisor));
+                    let window = [&rows[row], columns];
+                    wide(#[inline(always)] || mean(out, image, w, window));
                 }
             });
         })
@@ -191,25 +186,19 @@ pub(super) fn avg_pool2d(
 }
 
 /// What the sum over a window is divided by.
-fn divisor_of<T: Element>(window: &[Range<usize>; 2], divisor: Option<usize>) -> T {
-    T::from_f64(divisor.unwrap_or(window[0].len() * window[1].len()) as f64)
+fn divisor_of<T: Element>(window: [&PoolWindow; 2]) -> T {
+    T::from_f64((window[0].count * window[1].count) as f64)
 }
 
 /// The mean of one window for all channels.
 #[inline(always)]
-fn mean<T: Float>(
-    out: &mut [T],
-    image: &[T],
-    w: usize,
-    window: [Range<usize>; 2],
-    divisor: Option<usize>,
-) {
+fn mean<T: Float>(out: &mut [T], image: &[T], w: usize, window: [&PoolWindow; 2]) {
     let vectors = out.len() - out.len() % LANES;
     for at in (0..vectors).step_by(LANES) {
-        mean_lanes::<T, LANES>(out, image, w, &window, divisor, at);
+        mean_lanes::<T, LANES>(out, image, w, window, at);
     }
     for at in vectors..out.len() {
-        mean_lanes::<T, 1>(out, image, w, &window, divisor, at);
+        mean_lanes::<T, 1>(out, image, w, window, at);
     }
 }
 
@@ -218,21 +207,20 @@ fn mean_lanes<T: Float, const B: usize>(
     out: &mut [T],
     image: &[T],
     w: usize,
-    window: &[Range<usize>; 2],
-    divisor: Option<usize>,
+    window: [&PoolWindow; 2],
     at: usize,
 ) {
     let c = out.len();
     let mut sum = [T::ZERO; B];
-    for i in window[0].clone() {
-        for j in window[1].clone() {
+    for i in window[0].inside.clone() {
+        for j in window[1].inside.clone() {
             let values: [T; B] = lanes(image, (i * w + j) * c + at);
             for (s, v) in sum.iter_mut().zip(values) {
                 *s += v;
             }
         }
     }
-    let count = divisor_of::<T>(window, divisor);
+    let count = divisor_of::<T>(window);
     for (o, s) in out[at..at + B].iter_mut().zip(sum) {
         *o = s / count;
     }
@@ -241,8 +229,7 @@ fn mean_lanes<T: Float, const B: usize>(
 /// Each output's gradient is spread evenly over its window.
 pub(super) fn avg_pool2d_grad(
     dy: &Tensor,
-    [rows, columns]: &[Vec<Range<usize>>; 2],
-    divisor: Option<usize>,
+    [rows, columns]: &[Vec<PoolWindow>; 2],
     [h, w]: [usize; 2],
 ) -> Tensor {
     let [n, c, out_h, out_w] = dy.dims_of();
@@ -254,14 +241,14 @@ pub(super) fn avg_pool2d_grad(
                 out.fill(T::ZERO);
                 let mut share = vec![T::ZERO; c];
                 for at in 0..out_h * out_w {
-                    let window = [rows[at / out_w].clone(), columns[at % out_w].clone()];
-                    let count = divisor_of::<T>(&window, divisor);
+                    let window = [&rows[at / out_w], &columns[at % out_w]];
+                    let count = divisor_of::<T>(window);
                     let from = (image * out_h * out_w + at) * c;
                     for (s, &g) in share.iter_mut().zip(&src[from..from + c]) {
                         *s = g / count;
                     }
-                    for i in window[0].clone() {
-                        for j in window[1].clone() {
+                    for i in window[0].inside.clone() {
+                        for j in window[1].inside.clone() {
                             let pixel = &mut out[(i * w + j) * c..][..c];
                             for (o, &s) in pixel.iter_mut().zip(&share) {
                                 *o += s;

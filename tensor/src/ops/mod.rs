@@ -17,6 +17,7 @@ mod reduce;
 mod resample;
 mod scan;
 mod softmax;
+mod unfold;
 
 pub use conv::{Conv2dOptions, ConvAlgorithm};
 pub use grid_sample::{GridSample, SampleMode, SamplePadding, Sampling};
@@ -25,6 +26,7 @@ pub use pool::Pool2d;
 pub use recurrent::RecurrentCell;
 pub use resample::{Interpolate, InterpolateMode, Taps};
 pub use softmax::Targets;
+pub use unfold::Unfold;
 
 use crate::{DType, Shape, Tensor, layout::Layout};
 

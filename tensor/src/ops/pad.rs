@@ -38,11 +38,21 @@ impl Tensor {
     /// If the input does not have 4 axes or more is cut off than there is.
     #[track_caller]
     pub fn pad2d(&self, padding: [isize; 4]) -> Tensor {
+        self.constant_pad2d(padding, 0.0)
+    }
+
+    /// `value` added around images; else as [`pad2d`](Self::pad2d). Same as
+    /// `torch.nn.functional.pad(x, [left, right, top, bottom], value=value)`.
+    ///
+    /// # Panics
+    /// If the input does not have 4 axes or more is cut off than there is.
+    #[track_caller]
+    pub fn constant_pad2d(&self, padding: [isize; 4], value: f64) -> Tensor {
         let [_, _, h, w] = image_dims("pad2d", self.shape());
         let [left, right, top, bottom] = padding;
         let out_h = padded(h, [top, bottom], self, padding);
         let out_w = padded(w, [left, right], self, padding);
-        self.kernels().pad2d(&self.channels_last(), [top, left], [out_h, out_w])
+        self.kernels().pad2d(&self.channels_last(), [top, left], [out_h, out_w], value)
     }
 
     /// Images continued by their mirror image; the border itself is not repeated.
@@ -100,6 +110,12 @@ mod tests {
         // Cutting off what was added gives the input back.
         let x = counting(3, 4);
         assert_eq!(x.pad2d([2, 1, 0, 3]).pad2d([-2, -1, 0, -3]).to_f64_vec(), x.to_f64_vec());
+    }
+
+    #[test]
+    fn padding_has_any_value() {
+        let y = counting(1, 2).narrow(1, 0, 1).constant_pad2d([1, -1, 0, 1], -2.5);
+        assert_eq!(y.to_f64_vec(), [-2.5, 0.0, -2.5, -2.5]);
     }
 
     #[test]

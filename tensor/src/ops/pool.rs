@@ -1,11 +1,9 @@
 //! Pooling over windows of images, with its derivatives.
 
-use std::ops::Range;
-
 use super::image_dims;
-use crate::{Shape, Tensor};
+use crate::{Shape, Tensor, kernels::PoolWindow};
 
-/// Kernel size, stride and zero padding of a pooling, each `[height, width]`.
+/// Kernel size, stride and padding of a pooling, each `[height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool2d {
     /// Height and width of a window.
@@ -14,13 +12,16 @@ pub struct Pool2d {
     pub stride: [usize; 2],
     /// Rows and columns added on each side; at most half a kernel.
     pub padding: [usize; 2],
+    /// Whether windows may reach beyond the padding at the end, if they start before it: the number of windows is rounded up.
+    /// PyTorch's default is false.
+    pub ceil_mode: bool,
 }
 
 impl Pool2d {
     /// Output height and width for an input `[N, C, H, W]`.
     #[track_caller]
     fn output(&self, op: &str, x: Shape) -> [usize; 2] {
-        let Pool2d { kernel, stride, padding } = *self;
+        let Pool2d { kernel, stride, padding, ceil_mode } = *self;
         let [_, _, h, w] = image_dims(op, x);
         let valid = (0..2).all(|i| kernel[i] > 0 && stride[i] > 0 && 2 * padding[i] <= kernel[i]);
         assert!(
@@ -29,36 +30,53 @@ impl Pool2d {
              the kernel"
         );
         let out = |len: usize, i: usize| {
-            (len > 0).then(|| (len + 2 * padding[i]).checked_sub(kernel[i])).flatten()
+            // Window 0 may be cut by at most a stride less one.
+            let reach = len + 2 * padding[i] + if ceil_mode { stride[i] - 1 } else { 0 };
+            let room = (len > 0).then(|| reach.checked_sub(kernel[i])).flatten()?;
+            // None starts in the padding at the end. Without `ceil_mode` none could.
+            Some((room / stride[i]).min((len + padding[i] - 1) / stride[i]) + 1)
         };
         match (out(h, 0), out(w, 1)) {
-            (Some(h), Some(w)) => [h / stride[0] + 1, w / stride[1] + 1],
+            (Some(h), Some(w)) => [h, w],
             _ => panic!(
                 "{op}: input {x} padded by {padding:?} is smaller than the kernel {kernel:?}"
             ),
         }
     }
 
-    /// The rows (`axis` 0) or columns (1) of the input that each output row or column covers, without padding.
-    fn windows(&self, axis: usize, len: usize, out: usize) -> Vec<Range<usize>> {
+    /// The windows of each output row (`axis` 0) or column (1); padding counts if `padding_counts`, but never what lies
+    /// beyond it.
+    fn windows(
+        &self,
+        axis: usize,
+        len: usize,
+        out: usize,
+        padding_counts: bool,
+    ) -> Vec<PoolWindow> {
         let (kernel, stride, padding) = (self.kernel[axis], self.stride[axis], self.padding[axis]);
         let window = |i: usize| {
-            let start = i * stride;
-            start.saturating_sub(padding)..(start + kernel - padding).min(len)
+            let (start, end) = (i * stride, (i * stride + kernel).min(len + 2 * padding));
+            let inside = start.saturating_sub(padding)..(end - padding).min(len);
+            let count = if padding_counts { end - start } else { inside.len() };
+            PoolWindow { inside, count }
         };
         (0..out).map(window).collect()
     }
 }
 
 /// The windows of an adaptive pooling: `floor(i * len / out)..ceil((i + 1) * len / out)`.
-fn adaptive_windows(len: usize, out: usize) -> Vec<Range<usize>> {
-    (0..out).map(|i| i * len / out..((i + 1) * len).div_ceil(out)).collect()
+fn adaptive_windows(len: usize, out: usize) -> Vec<PoolWindow> {
+    let window = |i: usize| {
+        let inside = i * len / out..((i + 1) * len).div_ceil(out);
+        PoolWindow { count: inside.len(), inside }
+    };
+    (0..out).map(window).collect()
 }
 
 impl Tensor {
     /// The largest element of each window, and the cell of the window where it is.
     ///
-    /// Input `[N, C, H, W]`, outputs `[N, C, (H + 2p - k) / s + 1, ..]` (rounded down) in channels-last memory; cells
+    /// Input `[N, C, H, W]`, outputs `[N, C, (H + 2p - k) / s + 1, ..]` (rounded down, with `ceil_mode` up) in channels-last memory; cells
     /// are `row * kernel_width + column` as `U8`. Padding never wins. Of equal maxima the first in row-major order is
     /// taken; NaN is larger than any number. Same as `torch.nn.functional.max_pool2d`, but for the indices.
     ///
@@ -102,8 +120,8 @@ impl Tensor {
     /// The mean of each window.
     ///
     /// Input `[N, C, H, W]`, output as of [`max_pool2d`](Self::max_pool2d). With `count_include_pad` (PyTorch's default)
-    /// the sum is divided by the size of the kernel, otherwise by the number of elements that are not padding.
-    /// Same as `torch.nn.functional.avg_pool2d`.
+    /// the sum is divided by the size of the kernel, otherwise by the number of elements that are not padding; what a window
+    /// of `ceil_mode` covers beyond the padding never counts. Same as `torch.nn.functional.avg_pool2d`.
     ///
     /// # Panics
     /// If the input does not have 4 axes or is smaller than the kernel, or the padding is larger than half the kernel.
@@ -111,9 +129,9 @@ impl Tensor {
     pub fn avg_pool2d(&self, pool: &Pool2d, count_include_pad: bool) -> Tensor {
         let [out_h, out_w] = pool.output("avg_pool2d", self.shape());
         let [_, _, h, w] = image_dims("avg_pool2d", self.shape());
-        let windows = [pool.windows(0, h, out_h), pool.windows(1, w, out_w)];
-        let divisor = count_include_pad.then_some(pool.kernel[0] * pool.kernel[1]);
-        self.kernels().avg_pool2d(&self.channels_last(), &windows, divisor)
+        let windows = [(0, h, out_h), (1, w, out_w)]
+            .map(|(axis, len, out)| pool.windows(axis, len, out, count_include_pad));
+        self.kernels().avg_pool2d(&self.channels_last(), &windows)
     }
 
     /// The input's gradient of [`avg_pool2d`](Self::avg_pool2d) from the output's (`self`) and the input's
@@ -132,9 +150,9 @@ impl Tensor {
         let [out_h, out_w] = pool.output("avg_pool2d_grad", input);
         let [n, c, h, w] = image_dims("avg_pool2d_grad", input);
         check_pooled("avg_pool2d_grad", self, input, [n, c, out_h, out_w]);
-        let windows = [pool.windows(0, h, out_h), pool.windows(1, w, out_w)];
-        let divisor = count_include_pad.then_some(pool.kernel[0] * pool.kernel[1]);
-        self.kernels().avg_pool2d_grad(&self.channels_last(), &windows, divisor, [h, w])
+        let windows = [(0, h, out_h), (1, w, out_w)]
+            .map(|(axis, len, out)| pool.windows(axis, len, out, count_include_pad));
+        self.kernels().avg_pool2d_grad(&self.channels_last(), &windows, [h, w])
     }
 
     /// The mean of `size[0] x size[1]` windows that share the image evenly; `[1, 1]` is global average pooling.
@@ -153,7 +171,7 @@ impl Tensor {
             self.shape()
         );
         let windows = [adaptive_windows(h, size[0]), adaptive_windows(w, size[1])];
-        self.kernels().avg_pool2d(&self.channels_last(), &windows, None)
+        self.kernels().avg_pool2d(&self.channels_last(), &windows)
     }
 
     /// The input's gradient of [`adaptive_avg_pool2d`](Self::adaptive_avg_pool2d) from the output's (`self`) and the
@@ -168,7 +186,7 @@ impl Tensor {
         let [n, c, h, w] = image_dims("adaptive_avg_pool2d_grad", input);
         check_pooled("adaptive_avg_pool2d_grad", self, input, [n, c, out_h, out_w]);
         let windows = [adaptive_windows(h, out_h), adaptive_windows(w, out_w)];
-        self.kernels().avg_pool2d_grad(&self.channels_last(), &windows, None, [h, w])
+        self.kernels().avg_pool2d_grad(&self.channels_last(), &windows, [h, w])
     }
 }
 
@@ -186,7 +204,8 @@ mod tests {
     use super::*;
     use crate::{DType, Device};
 
-    const K3S2P1: Pool2d = Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1] };
+    const K3S2P1: Pool2d =
+        Pool2d { kernel: [3, 3], stride: [2, 2], padding: [1, 1], ceil_mode: false };
 
     #[test]
     fn the_first_of_equal_maxima_gets_the_gradient() {
@@ -202,7 +221,7 @@ mod tests {
     fn nan_wins_and_minus_infinity_is_a_number() {
         let inf = f64::NEG_INFINITY;
         let x = Tensor::new(&[inf, inf, 1.0, f64::NAN], [1, 1, 1, 4]);
-        let pool = Pool2d { kernel: [1, 2], stride: [1, 2], padding: [0, 0] };
+        let pool = Pool2d { kernel: [1, 2], stride: [1, 2], padding: [0, 0], ceil_mode: false };
         let (y, cells) = x.max_pool2d(&pool);
         assert!(y.to_f64_vec()[0] == inf && y.to_f64_vec()[1].is_nan());
         assert_eq!(cells.to_vec::<u8>(), [0, 1]);
@@ -237,7 +256,7 @@ mod tests {
         expected = "max_pool2d: input [1, 1, 2, 5] padded by [0, 0] is smaller than the kernel [3, 3]"
     )]
     fn too_small_an_input_is_named() {
-        let pool = Pool2d { kernel: [3, 3], stride: [2, 2], padding: [0, 0] };
+        let pool = Pool2d { kernel: [3, 3], stride: [2, 2], padding: [0, 0], ceil_mode: false };
         Tensor::zeros([1, 1, 2, 5], DType::F32, Device::Cpu).max_pool2d(&pool);
     }
 }

@@ -75,6 +75,7 @@ fn pool(run: &Run, f: fn(&Var, &Pool2d, bool) -> Var) -> Result<()> {
         kernel: run.attr("kernel")?,
         stride: run.attr("stride")?,
         padding: run.attr("padding")?,
+        ceil_mode: run.optional_attr("ceil_mode")?.unwrap_or(false),
     };
     let count_include_pad = run.optional_attr("count_include_pad")?.unwrap_or(true);
     run.output("y", f(&run.var("x")?, &pool, count_include_pad));
