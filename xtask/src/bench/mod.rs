@@ -1,9 +1,9 @@
 //! `cargo xtask bench`: how fast the workloads of the paper are on this machine, and beside another program.
 //!
 //! Every workload runs in a fresh process of this program (so that its peak memory is its own), which the command asks for
-//! one round after the other over the protocol of [`peer`]. With `--versus` the other program speaks the same protocol, and
-//! rounds alternate: ours, other, ours, other. What a workload does is in [`workloads`]; what the machine could do at most,
-//! in [`probe`].
+//! one round after the other over the protocol of `peer`. With `--versus` the other program speaks the same protocol, and
+//! rounds alternate: ours, other, ours, other. What a workload does is in `workloads`; what the machine could do at most,
+//! in `probe`.
 
 use std::{io::BufRead as _, path::PathBuf, time::Duration};
 
