@@ -50,7 +50,7 @@ pub struct BenchArgs {
     /// and prints a table per op
     #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "json", "versus", "serve", "rounds"])]
     profile: Option<PathBuf>,
-    /// Be such a program: answer names on standard input (to compare two builds of this one with each other)
+    /// Be the other program of a --versus: answer names on standard input (to compare two builds of this one)
     #[arg(long, conflicts_with_all = ["filter", "list", "json", "versus"])]
     serve: bool,
     /// As --serve, in this very process and for this workload only

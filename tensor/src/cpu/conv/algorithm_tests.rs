@@ -227,16 +227,20 @@ fn what_fft_is_not_made_for_has_the_bits_of_direct() {
     }
 }
 
-/// What the documentation says of errors: `cargo test --release print_errors -- --ignored --nocapture`.
+/// On standard normal numbers, beside the direct sums: Winograd's error is larger, that of the transforms is not.
 #[test]
-#[ignore = "prints, and checks nothing"]
-fn print_errors() {
-    for (channels, kernel) in [(16, 7), (64, 7), (256, 7), (64, 11), (64, 3), (256, 3)] {
+fn errors_are_as_documented() {
+    for (channels, kernel) in [(16, 7), (256, 7), (64, 3), (256, 3)] {
         let g =
             geometry(8, [channels, channels, 1], [16; 2], [kernel; 2], ONE, [kernel / 2; 2], ONE);
-        for algorithm in [ConvAlgorithm::Direct, ConvAlgorithm::Winograd, ConvAlgorithm::Fft] {
+        for (algorithm, bound) in [
+            (ConvAlgorithm::Direct, 4e-5),
+            (ConvAlgorithm::Winograd, WINOGRAD_BOUND),
+            (ConvAlgorithm::Fft, FFT_BOUND),
+        ] {
             let errors = errors::<f32>(Isa::active(), &ConvGeometry { algorithm, ..g });
-            println!("{algorithm:?} {kernel}x{kernel} {channels}: {errors:?}");
+            let worst = errors.iter().copied().fold(0.0, f64::max);
+            assert!(worst <= bound, "{algorithm:?} {kernel}x{kernel} {channels}: {errors:?}");
         }
     }
 }
