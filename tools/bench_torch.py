@@ -14,6 +14,7 @@ one with the faster whole step is kept. AdamW is the fused one.
 """
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -202,7 +203,7 @@ def conv(memory_format, kernel, channels, size, batch=32, c_in=None, stride=1, p
     weight = torch.randn(channels, c_in // groups, kernel, kernel) * 0.02
     if p is not None:
         c = (torch.eye(2) / (kernel // 2 * 0.5 + 1e-4)).repeat(channels, 1, 1)
-        weight *= lp_mask(c, torch.full((channels,), {2: 1.0, 16: 4.0}[p]), offsets(kernel))
+        weight *= lp_mask(c, torch.full((channels,), math.log2(p)), offsets(kernel))
     x = torch.randn(batch, c_in, size, size).contiguous(memory_format=memory_format)
     weight = weight.contiguous(memory_format=memory_format)
     out = (size + 2 * padding - kernel) // stride + 1
@@ -216,8 +217,8 @@ def conv(memory_format, kernel, channels, size, batch=32, c_in=None, stride=1, p
     return step
 
 
-def depthwise(memory_format, kernel, channels, size, batch=32):
-    return conv(memory_format, kernel, channels, size, batch, groups=channels)
+def depthwise(memory_format, kernel, channels, size, batch=32, p=None):
+    return conv(memory_format, kernel, channels, size, batch, groups=channels, p=p)
 
 
 def train(model, inputs, target, loss, memory_format):
@@ -300,8 +301,10 @@ def workloads():
     add("gemm_bww_64x3136x1024", gemm, 64, 3136, 1024, True, both=False)
     for channels, size in ((64, 32), (128, 16), (256, 8), (512, 4)):
         add(f"conv3x3_{channels}_{size}", conv, kernel=3, channels=channels, size=size)
-        for p in (2, 16) if channels == 64 else (2,):
-            add(f"conv7x7_{channels}_{size}_p{p}", conv, kernel=7, channels=channels, size=size, p=p)
+        for p in (2, 4, 8, 16, 256):
+            # Nothing is cropped here: a `_dense` workload is the same one.
+            for suffix in ("", "_dense"):
+                add(f"conv7x7_{channels}_{size}_p{p}{suffix}", conv, kernel=7, channels=channels, size=size, p=p)
     for kernel, padding in ((11, 2), (23, 8)):
         for suffix, dx in (("", True), ("_no_dx", False)):
             add(
@@ -312,6 +315,8 @@ def workloads():
         (7, 96, 56, 32), (7, 384, 14, 32), (15, 96, 56, 32), (15, 384, 14, 32), (31, 64, 56, 16), (27, 256, 14, 16),
     ):
         add(f"dw{kernel}_{channels}_{size}", depthwise, kernel=kernel, channels=channels, size=size, batch=batch)
+    for suffix in ("", "_dense"):
+        add(f"dw15_96_56_p16{suffix}", depthwise, kernel=15, channels=96, size=56, p=16)
     for name in ("sudoku", "resnet18_cifar", "alexnet_cifar"):
         for suffix, p in (("base", None), ("lp_p2", 2), ("lp_p16", 16)):
             add(f"{name}_{suffix}", classify, name, p)

@@ -58,6 +58,11 @@ fn the_list_names_every_workload_of_a_filter() {
     }
     let some = text(&bench(&["--list", "--filter", "gemm", "--filter", "adamw"]).stdout);
     assert_eq!(some.lines().count(), 3, "{some}");
+    // Opt-in: only where the exponent is named.
+    assert!(!names.iter().any(|n| n.ends_with("_dense")), "{names:?}");
+    let pairs = text(&bench(&["--list", "--filter", "_p8"]).stdout);
+    assert!(pairs.lines().any(|l| l.starts_with("conv7x7_256_8_p8_dense ")), "{pairs}");
+    assert_eq!(pairs.lines().count(), 4, "{pairs}");
 }
 
 #[test]
@@ -67,6 +72,8 @@ fn impossible_options_are_usage_errors() {
         unknown.contains("gem_: no such workload") && unknown.contains("adamw_57m"),
         "{unknown}"
     );
+    let vague = message(&["--filter", "_dense"], 2);
+    assert!(vague.contains("asked for more exactly: conv7x7_64_32_p4_dense, "), "{vague}");
     assert!(message(&["--threads", "0"], 2).contains("--threads 0"));
     assert!(message(&["--rounds", "0"], 2).contains("--rounds 0"));
     assert!(message(&["--timeout=-1"], 2).contains("--timeout"));

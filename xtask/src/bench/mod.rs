@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::failure::{Failure, MOST_THREADS, Outcome, nearest, say};
 use peer::{Answer, Peer};
-use report::{Line, Report};
+use report::{Line, Pair, Report};
 use workloads::Workload;
 
 mod peer;
@@ -113,14 +113,22 @@ fn choose(filters: &[String]) -> Result<Vec<Workload>, Failure> {
     if let Some(wrong) = filters.iter().find(|f| !all.iter().any(|w| w.name.contains(f.as_str()))) {
         return Err(Failure::Usage(format!("--filter {}", unknown(wrong))));
     }
-    let wanted = |w: &Workload| match w.on_request {
-        // Opt-in algorithms never stand among the defaults, nor beside another program, unless they are named.
-        Some(algorithm) => {
-            filters.iter().any(|f| f.contains(algorithm) && w.name.contains(f.as_str()))
-        }
+    let wanted = |w: &Workload| match &w.on_request {
+        // What is opt-in never stands among the defaults, nor beside another program, unless it is named.
+        Some(part) => filters.iter().any(|f| f.contains(part) && w.name.contains(f.as_str())),
         None => filters.is_empty() || filters.iter().any(|f| w.name.contains(f.as_str())),
     };
-    Ok(all.into_iter().filter(wanted).collect())
+    let (chosen, rest): (Vec<Workload>, Vec<Workload>) = all.into_iter().partition(wanted);
+    if chosen.is_empty() {
+        let asked = |w: &&Workload| filters.iter().any(|f| w.name.contains(f.as_str()));
+        let names: Vec<&str> = rest.iter().filter(asked).map(|w| w.name.as_str()).collect();
+        return Err(Failure::Usage(format!(
+            "--filter {}: only in names that must be asked for more exactly: {}",
+            filters.join(" --filter "),
+            names.join(", ")
+        )));
+    }
+    Ok(chosen)
 }
 
 /// That no workload has this name (or part of one), and which there are.
@@ -167,6 +175,8 @@ fn measure(args: &BenchArgs, workloads: &[Workload], threads: usize, timeout: Du
         None => None,
     };
     let mut report = Report::new(args.json, threads, probe::probe(threads), other.is_some());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.context("starting threads")?;
     let mut refusals = Vec::new();
     for workload in workloads {
         let mut ours = Peer::ours(&workload.name, threads, timeout)?;
@@ -187,7 +197,17 @@ fn measure(args: &BenchArgs, workloads: &[Workload], threads: usize, timeout: Du
                 }
             }
         }
-        report.line(Line::new(&workload.name, threads, &our_rounds, &other_rounds, report.peak()));
+        // Its memory is no longer anyone's business.
+        drop(ours);
+        let mut line =
+            Line::new(&workload.name, threads, &our_rounds, &other_rounds, report.peak());
+        if let Some(twin) = &workload.twin
+            && let Some(cropped) = report.find(&twin.name)
+        {
+            let pair = Pair::new(cropped, &line, pool.install(|| (twin.compare)()));
+            line = line.beside(pair);
+        }
+        report.line(line);
     }
     report.summary();
     if refusals.is_empty() {

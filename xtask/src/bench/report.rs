@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{peer::Reading, probe::Peak};
+use super::{peer::Reading, probe::Peak, workloads::Agreement};
 use crate::failure::say;
 
 /// One workload's figures. Times are in milliseconds of one repetition; absent is what was not measured or has no meaning.
@@ -20,6 +20,49 @@ pub(super) struct Line {
     ours: Ours,
     #[serde(flatten)]
     other: Option<Other>,
+    #[serde(flatten)]
+    pair: Option<Pair>,
+}
+
+/// A workload beside the one that computes the same with less work.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Pair {
+    /// The other's name.
+    twin: String,
+    /// Its time over this one's, of medians.
+    twin_ratio: f64,
+    /// Whether all results have the same bits.
+    identical: bool,
+    /// The same for each of them.
+    agreement: Vec<Agreement>,
+}
+
+impl Pair {
+    /// `twin` beside `line`, from their figures and what a comparison found.
+    pub(super) fn new(twin: &Line, line: &Line, agreement: Vec<Agreement>) -> Pair {
+        Pair {
+            twin: twin.workload.clone(),
+            twin_ratio: twin.ms / line.ms,
+            identical: agreement.iter().all(|a| a.differing == 0),
+            agreement,
+        }
+    }
+
+    /// Both in a sentence; `name` is the workload's.
+    fn text(&self, name: &str) -> String {
+        let of = |a: &Agreement| match a.differing {
+            0 => format!("{} {}", a.what, a.values),
+            n => format!("{} {n} of {} DIFFER", a.what, a.values),
+        };
+        let each: Vec<String> = self.agreement.iter().map(of).collect();
+        format!(
+            "time of {} / {name}: {:.3}; bits {} ({})",
+            self.twin,
+            self.twin_ratio,
+            if self.identical { "equal" } else { "DIFFERENT" },
+            each.join(", ")
+        )
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -98,7 +141,12 @@ impl Line {
             share_of_copy: gb_per_s.map(|g| g / peak.copy_gb_per_s),
         };
         let (workload, rounds) = (workload.to_owned(), ours.len());
-        Line { workload, threads, rounds, ms, ms_q1, ms_q3, ours: ours_figures, other }
+        Line { workload, threads, rounds, ms, ms_q1, ms_q3, ours: ours_figures, other, pair: None }
+    }
+
+    /// The line with its twin's figures.
+    pub(super) fn beside(self, pair: Pair) -> Line {
+        Line { pair: Some(pair), ..self }
     }
 }
 
@@ -148,6 +196,11 @@ impl Report {
         self.peak
     }
 
+    /// The line of a workload that was measured already.
+    pub(super) fn find(&self, workload: &str) -> Option<&Line> {
+        self.lines.iter().find(|l| l.workload == workload)
+    }
+
     /// Prints a workload's figures.
     pub(super) fn line(&mut self, line: Line) {
         if self.json {
@@ -158,8 +211,11 @@ impl Report {
         self.lines.push(line);
     }
 
-    /// Prints the geometric mean and the worst of the ratios, if there are any.
+    /// Prints what became of pairs, and the geometric mean and the worst of the ratios, if there are any.
     pub(super) fn summary(&self) {
+        for (line, pair) in self.lines.iter().filter_map(|l| Some((l, l.pair.as_ref()?))) {
+            self.tell(&pair.text(&line.workload));
+        }
         let ratios: Vec<(f64, &str)> = self
             .lines
             .iter()
@@ -281,6 +337,33 @@ mod tests {
             (json["cpu_ratio"].as_f64(), json["other_rss_mib"].as_f64()),
             (Some(0.5), Some(10.0))
         );
+    }
+
+    #[test]
+    fn a_pair_says_the_ratio_and_whether_bits_are_equal() {
+        let line = |name, ms| Line::new(name, 1, &[reading(ms)], &[], PEAK);
+        let pair = |differing| {
+            let agreement = vec![
+                Agreement { what: "output", values: 9, differing: 0 },
+                Agreement { what: "gradient", values: 7, differing },
+            ];
+            Pair::new(&line("w", 1.0), &line("w_dense", 4.0), agreement)
+        };
+        assert_eq!(
+            pair(0).text("w_dense"),
+            "time of w / w_dense: 0.250; bits equal (output 9, gradient 7)"
+        );
+        assert_eq!(
+            pair(2).text("w_dense"),
+            "time of w / w_dense: 0.250; bits DIFFERENT (output 9, gradient 2 of 7 DIFFER)"
+        );
+        let json = serde_json::to_value(line("w_dense", 4.0).beside(pair(2))).unwrap();
+        assert_eq!((&json["twin"], &json["twin_ratio"]), (&"w".into(), &0.25.into()));
+        assert_eq!(
+            (&json["identical"], &json["agreement"][1]["differing"]),
+            (&false.into(), &2.into())
+        );
+        assert!(serde_json::to_value(line("w", 1.0)).unwrap().get("identical").is_none());
     }
 
     #[test]

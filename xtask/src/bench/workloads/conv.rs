@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use tensor::{Conv2dOptions, ConvAlgorithm, DType, Device, Stream, Tensor};
 
-use super::{Prepared, Workload, on_request};
+use super::{Agreement, Prepared, Twin, Workload, on_request};
 
 /// One layer on square images with a square kernel.
 #[derive(Clone, Copy)]
@@ -21,6 +21,8 @@ struct Conv {
     input_grad: bool,
     /// The exponent of the mask the weight was multiplied with, if any.
     p: Option<f64>,
+    /// Whether a masked kernel's border of zeros is left out, as a layer does.
+    crop: bool,
     algorithm: ConvAlgorithm,
 }
 
@@ -37,6 +39,7 @@ const fn same(name: &'static str, kernel: usize, channels: usize, size: usize) -
         groups: 1,
         input_grad: true,
         p: None,
+        crop: true,
         algorithm: ConvAlgorithm::Direct,
     }
 }
@@ -93,32 +96,56 @@ const CONVS: &[Conv] = &[
     by(ConvAlgorithm::Fft, depthwise("dw31_64_56_fft", 16, 31, 64, 56)),
 ];
 
+/// Layers to measure with and without cropping, and the exponents at which to do it.
+const CROPPED: &[(Conv, &[u32])] = &[
+    (same("conv7x7_64_32", 7, 64, 32), &[4, 8, 16, 256]),
+    (same("conv7x7_256_8", 7, 256, 8), &[4, 8, 16, 256]),
+    (depthwise("dw15_96_56", 32, 15, 96, 56), &[16]),
+];
+
 pub(super) fn all() -> Vec<Workload> {
     let workload = |&c: &Conv| Workload {
-        on_request: on_request(c.algorithm),
+        on_request: on_request(c.algorithm).map(str::to_owned),
         ..Workload::new(c.name, c.about(), move || c.prepare())
     };
-    CONVS.iter().map(workload).collect()
+    CONVS.iter().map(workload).chain(pairs()).collect()
 }
 
-/// Which part of a masked kernel is computed: the mask's, to see how much of it is zero, and nothing for a plain one.
-struct Window<'a> {
-    mask: Option<&'a Tensor>,
-    weight: &'a Tensor,
+/// Masked layers that run only where a filter names the exponent (`_p8`): as they are, and `_dense`, the same weight without
+/// cropping.
+fn pairs() -> impl Iterator<Item = Workload> {
+    let layers = CROPPED.iter().flat_map(|(conv, exponents)| exponents.iter().map(|&p| (*conv, p)));
+    layers.flat_map(|(conv, p)| {
+        let cropped = Conv { p: Some(f64::from(p)), ..conv };
+        let dense = Conv { crop: false, ..cropped };
+        let (part, name) = (format!("_p{p}"), format!("{}_p{p}", conv.name));
+        let twin = Twin { name: name.clone(), compare: Box::new(move || cropped.compare(&dense)) };
+        let workload = |name: String, conv: Conv, twin| Workload {
+            on_request: Some(part.clone()),
+            twin,
+            ..Workload::new(name, conv.about(), move || conv.prepare())
+        };
+        let first =
+            (!CONVS.iter().any(|c| c.name == name)).then(|| workload(name.clone(), cropped, None));
+        first.into_iter().chain([workload(format!("{name}_dense"), dense, Some(twin))])
+    })
 }
 
-impl Window<'_> {
-    /// The weight without its border of taps that are zero in every channel, and the width of that border.
-    fn crop(&self) -> (Tensor, usize) {
-        match self.mask.map(Tensor::zero_border) {
-            None | Some([0, 0]) => (self.weight.clone(), 0),
-            // Kernels here are square, and so are their masks.
-            Some([border, _]) => {
-                let inner = self.weight.dims()[2] - 2 * border;
-                (self.weight.narrow(2, border, inner).narrow(3, border, inner), border)
-            }
-        }
-    }
+/// The weight without its border of taps that are zero in every channel of its mask, and the width of that border.
+fn cropped(weight: &Tensor, mask: &Tensor) -> (Tensor, usize) {
+    // Kernels here are square, and so are their masks.
+    let [border, _] = mask.zero_border();
+    let inner = weight.dims()[2] - 2 * border;
+    (weight.narrow(2, border, inner).narrow(3, border, inner), border)
+}
+
+/// What a layer computes with: images, gradient of the output, weight (times the mask), mask.
+#[derive(Clone)]
+struct Inputs {
+    x: Tensor,
+    dy: Tensor,
+    weight: Tensor,
+    mask: Option<Tensor>,
 }
 
 impl Conv {
@@ -127,25 +154,29 @@ impl Conv {
         let kind = if self.groups > 1 { "depthwise convolution" } else { "convolution" };
         let stride = if stride > 1 { format!(", stride {stride}") } else { String::new() };
         let mask = self.p.map(|p| format!(", masked with p = {p}")).unwrap_or_default();
+        let crop = if self.crop { "" } else { ", not cropped" };
         let by = on_request(self.algorithm).map(|a| format!(" by {a}")).unwrap_or_default();
         let passes = if self.input_grad { "three passes" } else { "without input gradient" };
         format!(
-            "{kind} {k}x{k}{stride}{mask}, {i} to {o} channels at {size}x{size}, batch {batch}{by}: {passes}"
+            "{kind} {k}x{k}{stride}{mask}{crop}, {i} to {o} channels at {size}x{size}, batch {batch}{by}: {passes}"
         )
     }
 
     fn prepare(self) -> Prepared {
-        let Conv {
-            batch,
-            channels: [c_in, c_out],
-            size,
-            kernel,
-            stride,
-            padding,
-            groups,
-            algorithm,
-            ..
-        } = self;
+        let inputs = self.inputs();
+        let out = inputs.dy.dims()[2];
+        let Conv { batch, channels: [c_in, c_out], kernel, groups, .. } = self;
+        let macs = batch * c_out * out * out * (c_in / groups) * kernel * kernel;
+        let passes = if self.input_grad { 3 } else { 2 };
+        // Each pass's result is given back before the next begins.
+        let step = move || self.passes(&inputs, |_, result| drop(black_box(result)));
+        Prepared { step: Box::new(step), flop: Some((2 * macs * passes) as f64), bytes: None }
+    }
+
+    /// Noise, the same for equal layers.
+    fn inputs(&self) -> Inputs {
+        let Conv { batch, channels: [c_in, c_out], size, kernel, stride, padding, groups, .. } =
+            *self;
         let stream = &mut Stream::new(0);
         let mut random = |shape: [usize; 4]| Tensor::randn(shape, DType::F32, Device::Cpu, stream);
         let mut weight = random([c_out, c_in / groups, kernel, kernel]).mul_scalar(0.02);
@@ -153,31 +184,58 @@ impl Conv {
         if let Some(mask) = &mask {
             weight = weight.masked_weight(mask, [0, 0]);
         }
-        let options = Conv2dOptions {
-            stride: [stride; 2],
-            padding: [padding; 2],
-            groups,
-            algorithm,
-            ..Conv2dOptions::default()
-        };
         let x = random([batch, c_in, size, size]).channels_last();
         let out = (size + 2 * padding - kernel) / stride + 1;
         let dy = random([batch, c_out, out, out]).channels_last();
-        let step = move || {
-            let window = Window { mask: mask.as_ref(), weight: &weight };
-            let (w, border) = window.crop();
-            let options = Conv2dOptions { padding: [padding - border; 2], ..options };
-            black_box(x.conv2d(&w, None, &options));
-            if self.input_grad {
-                black_box(dy.conv2d_input_grad(&w, x.shape(), &options));
-            }
-            let dw = x.conv2d_weight_grad(&dy, w.shape(), &options);
-            // The mask makes the gradient of the taps left out zero.
-            black_box(if border > 0 { dw.pad2d([border as isize; 4]) } else { dw });
+        Inputs { x, dy, weight, mask }
+    }
+
+    /// Calls `done` with each pass's name and result.
+    fn passes(&self, inputs: &Inputs, mut done: impl FnMut(&'static str, Tensor)) {
+        let Inputs { x, dy, weight, mask } = inputs;
+        let (w, border) = match mask {
+            Some(mask) if self.crop => cropped(weight, mask),
+            _ => (weight.clone(), 0),
         };
-        let macs = batch * c_out * out * out * (c_in / groups) * kernel * kernel;
-        let passes = if self.input_grad { 3 } else { 2 };
-        Prepared { step: Box::new(step), flop: Some((2 * macs * passes) as f64), bytes: None }
+        let options = Conv2dOptions {
+            stride: [self.stride; 2],
+            padding: [self.padding - border; 2],
+            groups: self.groups,
+            algorithm: self.algorithm,
+            ..Conv2dOptions::default()
+        };
+        done("output", x.conv2d(&w, None, &options));
+        if self.input_grad {
+            done("input gradient", dy.conv2d_input_grad(&w, x.shape(), &options));
+        }
+        let dw = x.conv2d_weight_grad(dy, w.shape(), &options);
+        // The mask makes the gradient of the taps left out zero.
+        done("weight gradient", if border > 0 { dw.pad2d([border as isize; 4]) } else { dw });
+    }
+
+    /// Computes both layers, which differ only in how, and compares bits: of the weight's gradient those after the mask,
+    /// as the optimizer gets them (where zero times something is zero, of either sign).
+    fn compare(&self, other: &Conv) -> Vec<Agreement> {
+        let inputs = self.inputs();
+        let results = |conv: &Conv| {
+            let mut results = Vec::new();
+            conv.passes(&inputs, |what, result| {
+                let masked = inputs.mask.as_ref().filter(|_| what == "weight gradient");
+                let result = match masked {
+                    Some(mask) => result.masked_weight(mask, [0, 0]).add_scalar(0.0),
+                    None => result,
+                };
+                results.push((what, result.to_vec::<f32>()));
+            });
+            results
+        };
+        let pairs = results(self).into_iter().zip(results(other));
+        let agreement = |((what, a), (_, b)): ((_, Vec<f32>), (_, Vec<f32>))| Agreement {
+            what,
+            values: a.len(),
+            differing: a.iter().zip(&b).filter(|(a, b)| a.to_bits() != b.to_bits()).count(),
+        };
+        pairs.map(agreement).collect()
     }
 }
 
@@ -198,12 +256,44 @@ mod tests {
         let (mask, weight) =
             (mask(2, 7, 16.0), Tensor::ones([2, 3, 7, 7], DType::F32, Device::Cpu));
         let weight = weight.masked_weight(&mask, [0, 0]);
-        let (inner, border) = Window { mask: Some(&mask), weight: &weight }.crop();
+        let (inner, border) = cropped(&weight, &mask);
         // Two pixels from the middle it would be exp(-100), below all normal numbers of f32.
         assert_eq!((inner.dims(), border), (&[2, 3, 3, 3][..], 2));
         let taps =
             |t: &Tensor| t.to_f64_vec().into_iter().filter(|&v| v != 0.0).collect::<Vec<_>>();
         assert_eq!(taps(&inner), taps(&weight));
+    }
+
+    #[test]
+    fn cropping_changes_no_bit_and_another_algorithm_does() {
+        for conv in [
+            Conv { batch: 2, p: Some(16.0), ..same("", 7, 8, 9) },
+            Conv { p: Some(8.0), ..depthwise("", 2, 7, 8, 9) },
+        ] {
+            let agreements = conv.compare(&Conv { crop: false, ..conv });
+            let what: Vec<_> = agreements.iter().map(|a| a.what).collect();
+            assert_eq!(what, ["output", "input gradient", "weight gradient"]);
+            assert!(agreements.iter().all(|a| a.values > 0 && a.differing == 0), "{agreements:?}");
+        }
+        // Another algorithm rounds differently: the comparison sees it.
+        let plain = Conv { batch: 2, ..same("", 3, 32, 16) };
+        let other = plain.compare(&by(ConvAlgorithm::Winograd, plain));
+        assert!(other[0].differing > 0, "{other:?}");
+    }
+
+    #[test]
+    fn pairs_are_asked_for_by_their_exponent() {
+        let pairs: Vec<Workload> = pairs().collect();
+        let find = |name: &str| pairs.iter().find(|w| w.name == name).expect(name);
+        for name in ["conv7x7_64_32_p256", "conv7x7_256_8_p4", "dw15_96_56_p16"] {
+            let dense = find(&format!("{name}_dense"));
+            assert!(find(name).twin.is_none());
+            assert_eq!(dense.twin.as_ref().unwrap().name, name);
+            assert!(name.ends_with(dense.on_request.as_ref().unwrap()));
+        }
+        // The one that is no opt-in has its twin here all the same.
+        assert!(find("conv7x7_64_32_p16_dense").twin.is_some());
+        assert!(!pairs.iter().any(|w| w.name == "conv7x7_64_32_p16"));
     }
 
     #[test]

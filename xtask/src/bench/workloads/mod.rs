@@ -9,6 +9,7 @@ mod gemm;
 mod small;
 mod train;
 
+use serde::Serialize;
 use tensor::ConvAlgorithm;
 
 /// Something to measure.
@@ -17,10 +18,31 @@ pub(super) struct Workload {
     pub(super) name: String,
     /// What it does, in a few words.
     pub(super) about: String,
-    /// An algorithm that must be asked for: runs only where a filter contains its name, and never by default.
-    pub(super) on_request: Option<&'static str>,
+    /// A part of the name that a filter must contain for this to run, which it never does by default.
+    pub(super) on_request: Option<String>,
+    /// The workload that computes the same with less work, if there is one.
+    pub(super) twin: Option<Twin>,
     /// Makes inputs and models.
     pub(super) prepare: Box<dyn Fn() -> Prepared>,
+}
+
+/// Another way to the same results.
+pub(super) struct Twin {
+    /// The other workload's name.
+    pub(super) name: String,
+    /// Computes both and compares, a line for each result.
+    pub(super) compare: Box<dyn Fn() -> Vec<Agreement> + Sync>,
+}
+
+/// How far two computations of one result agree.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Agreement {
+    /// The result.
+    pub(super) what: &'static str,
+    /// How many numbers it has.
+    pub(super) values: usize,
+    /// How many of them differ in any bit.
+    pub(super) differing: usize,
 }
 
 /// A workload that is ready to run.
@@ -43,6 +65,7 @@ impl Workload {
             name: name.into(),
             about: about.into(),
             on_request: None,
+            twin: None,
             prepare: Box::new(prepare),
         }
     }

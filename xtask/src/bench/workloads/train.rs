@@ -43,7 +43,7 @@ pub(super) fn all() -> Vec<Workload> {
         classify(AlexNet::new(&config), p, cifar_batch())
     });
     workloads.push(Workload {
-        on_request: on_request(ConvAlgorithm::Fft),
+        on_request: on_request(ConvAlgorithm::Fft).map(str::to_owned),
         ..Workload::new("sudoku_lp_p2_fft", "training step of sudoku_lp_p2 by fft", || {
             let mut net = SudokuNet::new(&SudokuNetConfig::default());
             set_conv_algorithm(&mut net, ConvAlgorithm::Fft);
