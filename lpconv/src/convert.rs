@@ -120,8 +120,8 @@ pub struct Converted {
 /// ```
 ///
 /// # Errors
-/// If a layer has a mask already and `config.again` is not set, or a scale below 1 or an impossible exponent is asked for;
-/// nothing is changed then.
+/// If a layer has a mask already and `config.again` is not set, or a scale below 1 or an impossible exponent or threshold is
+/// asked for; nothing is changed then.
 pub fn convert(model: &mut dyn Module, config: &ConvertConfig) -> Result<Vec<Converted>, Error> {
     convert_where(model, |_, _| Some(config.clone()))
 }
@@ -176,6 +176,11 @@ fn check(path: &str, conv: &Conv2d, config: &ConvertConfig) -> Result<(), Error>
             name: "p_init",
             value: mask.p_init,
             expected: "a positive finite number",
+        }),
+        Some(mask) if !mask.tap_threshold_is_possible() => Err(Error::Parameter {
+            name: "tap_threshold",
+            value: mask.tap_threshold,
+            expected: MaskConfig::TAP_THRESHOLD,
         }),
         _ => Ok(()),
     }
@@ -362,6 +367,11 @@ mod tests {
         assert!(convert(&mut model, &config).unwrap_err().to_string().contains("scale = 0.5"));
         config = ConvertConfig::lp(f64::NAN);
         assert!(convert(&mut model, &config).unwrap_err().to_string().contains("p_init = NaN"));
+        for tap_threshold in [-0.1, 1.0, f64::NAN] {
+            config.mask = Some(MaskConfig { tap_threshold, ..Default::default() });
+            let error = convert(&mut model, &config).unwrap_err().to_string();
+            assert!(error.contains("tap_threshold = "), "{error}");
+        }
         assert_eq!(model.num_parameters(), small_model().num_parameters());
     }
 

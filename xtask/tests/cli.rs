@@ -88,6 +88,7 @@ fn usage_errors_end_with_code_2_and_say_what_is_known() {
     fails(&["reproduce", "sudoku", "--set", "epoch=3"], 2, "did you mean \"epochs\"?");
     fails(&["reproduce", "sudoku", "--set", "epochs=three"], 2, "expected a whole number");
     fails(&["reproduce", "sudoku", "--set", "channels=0"], 2, "channels = 0");
+    fails(&["reproduce", "sudoku", "--set", "tap_threshold=1"], 2, "at least 0 and below 1");
     fails(&["reproduce", "sudoku", "--condition", "lp"], 2, "expected base, large, lpP");
     fails(&["reproduce", "sudoku", "--sed", "3"], 2, "unexpected argument '--sed'");
     fails(&["reproduce", "sudoku", "--scale", "paper"], 2, "--data FILE");
@@ -163,6 +164,36 @@ fn a_trial_leaves_a_report_and_is_not_run_twice() {
     assert_eq!(before, checkpoint(dir.path()));
     let listed = run(&["list", "--results", dir.path().to_str().unwrap()]);
     assert!(String::from_utf8_lossy(&listed.stdout).contains("1 of 1 started trials done"));
+}
+
+/// What is not the paper's computation is said: in the trial's recipe, and by the report.
+#[test]
+fn a_threshold_of_taps_is_recorded_and_reported() {
+    const SAID: &str = "Not the paper's computation: taps whose mask is below 0.01 of the layer";
+    let page = |more: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let output = xtask(&tiny("lpf2", dir.path(), more)).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let html = fs::read_to_string(text.trim().rsplit(' ').next().unwrap()).unwrap();
+        let folder = trial(dir.path());
+        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+        // Seconds follow, which differ always.
+        let losses = read("metrics.jsonl")
+            .lines()
+            .next()
+            .unwrap()
+            .split("\"seconds\"")
+            .next()
+            .unwrap()
+            .to_owned();
+        (html, read("recipe.json"), losses)
+    };
+    let (html, recipe, losses) = page(&["--set", "tap_threshold=0.01"]);
+    assert!(html.contains(SAID) && recipe.contains("\"tap_threshold\": 0.01"), "{recipe}");
+    let (exact_html, exact_recipe, exact_losses) = page(&[]);
+    assert!(!exact_html.contains(SAID) && exact_recipe.contains("\"tap_threshold\": 0.0"));
+    assert!(losses.contains("test_loss") && losses != exact_losses, "{losses}");
 }
 
 #[test]

@@ -62,13 +62,19 @@ impl FromStr for Condition {
 
 impl Condition {
     /// How the base model is converted; `None` for base itself.
-    pub(super) fn conversion(self, seed: u64, surround: Surround) -> Option<ConvertConfig> {
+    pub(super) fn conversion(
+        self,
+        seed: u64,
+        surround: Surround,
+        tap_threshold: f64,
+    ) -> Option<ConvertConfig> {
         let mask = match self {
             Condition::Base => return None,
             Condition::Large => None,
             Condition::Lp(p) => Some(MaskConfig::trained(p)),
             Condition::LpFrozen(p) => Some(MaskConfig::frozen(p)),
         };
+        let mask = mask.map(|mask| MaskConfig { tap_threshold, ..mask });
         Some(ConvertConfig { mask, surround, seed, ..ConvertConfig::lp(2.0) })
     }
 
@@ -107,6 +113,9 @@ pub(super) struct Recipe {
     pub(super) split_seed: u64,
     /// Trained exponents are kept at or above this.
     pub(super) p_min: f64,
+    /// Taps whose mask is below this part of the layer's largest are left out; 0 computes all that are not exactly 0.
+    #[serde(default)]
+    pub(super) tap_threshold: f64,
     /// What stands around transferred weights: `random` or `zero`.
     pub(super) surround: String,
     /// Of the products while training: `f32`, or `bf16` for mixed precision. Evaluation is in f32.
@@ -147,6 +156,7 @@ impl Recipe {
             givens_max: 0,
             split_seed: 42,
             p_min: 2.0,
+            tap_threshold: 0.0,
             surround: "random".into(),
             precision: full_precision(),
             algorithm: direct(),
@@ -246,6 +256,12 @@ impl Recipe {
         }
         if self.p_min <= 0.0 {
             return Err(format!("p_min = {}: expected a positive number", self.p_min));
+        }
+        if !(0.0..1.0).contains(&self.tap_threshold) {
+            return Err(format!(
+                "tap_threshold = {}: expected at least 0 and below 1",
+                self.tap_threshold
+            ));
         }
         if self.givens_min > self.givens_max || self.givens_max > 81 {
             return Err(format!(

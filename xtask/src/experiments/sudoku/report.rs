@@ -350,6 +350,13 @@ fn notes(all: &[Runs], recipe: &Recipe) -> Vec<String> {
         "An ablated channel has its mask set to 0 and gives its bias only; the paper does not say how it ablates (E10)."
             .to_owned(),
     ];
+    if recipe.tap_threshold > 0.0 {
+        notes.push(format!(
+            "Not the paper's computation: taps whose mask is below {} of the layer's largest, in every channel, were left \
+             out (tap_threshold; 0 is exact). Figures of masks show them all the same.",
+            recipe.tap_threshold
+        ));
+    }
     if recipe.givens_max > 0 {
         notes.push(format!(
             "Puzzles are made easier than the originals: blanks are filled from the solution until there are {} to {} \

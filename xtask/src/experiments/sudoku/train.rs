@@ -100,7 +100,7 @@ pub(super) fn model(recipe: &Recipe, condition: Condition, seed: u64) -> anyhow:
     let mut model = SudokuNet::new(&config);
     model.initialize(seed, DType::F32, Device::Cpu);
     let surround = recipe.surround().map_err(anyhow::Error::msg)?;
-    if let Some(conversion) = condition.conversion(seed, surround) {
+    if let Some(conversion) = condition.conversion(seed, surround, recipe.tap_threshold) {
         convert(&mut model, &conversion)?;
     }
     set_conv_algorithm(&mut model, recipe.algorithm().map_err(anyhow::Error::msg)?);
