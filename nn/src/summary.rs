@@ -48,7 +48,7 @@ pub struct Summary {
 /// # Panics
 /// If the model has no values yet or does not take this shape.
 #[track_caller]
-pub fn summary(model: &impl Forward, input_shape: impl Into<Shape>) -> Summary {
+pub fn summary(model: &dyn Forward, input_shape: impl Into<Shape>) -> Summary {
     let parameters = model.named_parameters();
     let (dtype, device) = parameters
         .first()

@@ -99,6 +99,28 @@ pub enum Error {
     #[error(transparent)]
     Write(#[from] tensor::Error),
 
+    /// There is no architecture of this name.
+    #[error("there is no model {name:?}; {}", suggestion(.similar))]
+    UnknownModel {
+        /// The name asked for.
+        name: String,
+        /// Names that are nearly the same, the nearest first.
+        similar: Vec<&'static str>,
+    },
+
+    /// An architecture cannot be made as asked for.
+    #[error("model {name}: {setting} is {found}, expected {expected}")]
+    ModelConfig {
+        /// The architecture.
+        name: &'static str,
+        /// The field of [`ModelConfig`](crate::models::ModelConfig).
+        setting: &'static str,
+        /// What it can be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+
     /// Puzzles were asked for with a number of givens that cannot be generated.
     #[error(
         "sudoku generator: givens {}..={} asked for, expected a non-empty range within {}..={}",
@@ -110,4 +132,11 @@ pub enum Error {
         /// The range asked for.
         found: RangeInclusive<usize>,
     },
+}
+
+fn suggestion(similar: &[&str]) -> String {
+    match similar {
+        [] => "see vision::models::MODELS, or cargo xtask model list".into(),
+        names => format!("did you mean {}?", names.join(" or ")),
+    }
 }

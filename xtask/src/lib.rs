@@ -8,6 +8,7 @@ pub mod ci;
 pub mod cli;
 pub mod experiments;
 pub mod failure;
+pub mod flops;
 pub mod profile;
 pub mod report;
 pub mod results;

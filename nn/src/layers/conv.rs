@@ -3,7 +3,7 @@
 use std::any::Any;
 
 use autograd::Var;
-use tensor::{ConvAlgorithm, Shape};
+use tensor::{ConvAlgorithm, Shape, Tensor};
 
 use crate::{
     Context, Forward, Init, Module, Param,
@@ -137,6 +137,22 @@ impl Conv2d {
     pub fn kernel_size(&self) -> [usize; 2] {
         let shape = self.weight.shape();
         [shape[2], shape[3]]
+    }
+
+    /// The weight the layer convolves with in evaluation: the stored one, or what its parametrization makes of it.
+    ///
+    /// # Panics
+    /// If the layer has no values yet.
+    #[track_caller]
+    pub fn effective_weight(&self) -> Tensor {
+        let Some(parametrization) = &self.parametrization else {
+            return self.weight.value().clone();
+        };
+        let mut cx = Context::eval();
+        let stored = cx.var(&self.weight);
+        let Effective { weight, crop } = parametrization.weight(&stored, &self.options, &mut cx);
+        let [rows, columns] = crop.map(|n| n as isize);
+        weight.value().pad2d([columns, columns, rows, rows])
     }
 
     /// Another padding (a conversion that enlarges the kernel needs it).

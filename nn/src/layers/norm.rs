@@ -64,6 +64,25 @@ impl BatchNorm2d {
         }
     }
 
+    /// What it computes in evaluation, `factor · x + summand`, both `[C]` in the dtype of the running statistics: what is left of
+    /// it when it is folded into the convolution before.
+    pub fn as_affine(&self) -> (Tensor, Tensor) {
+        let (mean, var) = (self.running_mean.get(), self.running_var.get());
+        let (dtype, device) = (mean.dtype(), mean.device());
+        let full = |t: &Tensor| t.to_device(Device::Cpu).to_dtype(DType::F64);
+        let scale = full(&var).add_scalar(self.options.eps).pow_scalar(-0.5);
+        let factor = match &self.weight {
+            Some(weight) => &scale * &full(weight.value()),
+            None => scale,
+        };
+        let shift = &full(&mean) * &factor;
+        let summand = match &self.bias {
+            Some(bias) => &full(bias.value()) - &shift,
+            None => shift.mul_scalar(-1.0),
+        };
+        (factor.to_dtype(dtype).to_device(device), summand.to_dtype(dtype).to_device(device))
+    }
+
     /// Moves the running statistics towards those of a batch with `count` elements in each channel.
     fn track(&self, stats: &BatchStats, count: usize) {
         let unbiased = stats.var.mul_scalar(count as f64 / (count - 1) as f64);

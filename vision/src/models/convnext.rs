@@ -9,7 +9,7 @@ use nn::{
     },
 };
 
-use super::stem::step;
+use super::stem::{self, step};
 
 /// Size of a [`ConvNeXt`]; the default is ConvNeXt-T for ImageNet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,13 +39,30 @@ impl Default for ConvNeXtConfig {
     }
 }
 
+impl ConvNeXtConfig {
+    /// ConvNeXt-S: 27 blocks in the third stage, stochastic depth 0.4.
+    pub fn small() -> Self {
+        ConvNeXtConfig { depths: [3, 3, 27, 3], stochastic_depth: 0.4, ..Self::default() }
+    }
+
+    /// ConvNeXt-B: as deep as S and wider; stochastic depth 0.5.
+    pub fn base() -> Self {
+        ConvNeXtConfig { dims: [128, 256, 512, 1024], stochastic_depth: 0.5, ..Self::small() }
+    }
+
+    /// ConvNeXt-L: as B and wider.
+    pub fn large() -> Self {
+        ConvNeXtConfig { dims: [192, 384, 768, 1536], ..Self::base() }
+    }
+}
+
 /// Added to variances by every layer norm of the family.
-const EPS: f64 = 1e-6;
+pub(super) const EPS: f64 = 1e-6;
 
 /// Weights start normal with this standard deviation. (The published code cuts the tails at ±2, which is 100 of them.)
 const INIT: Init = Init::Normal { mean: 0.0, std: 0.02 };
 
-fn conv(c_in: usize, c_out: usize, kernel: usize, options: Conv2dOptions) -> Conv2d {
+pub(super) fn conv(c_in: usize, c_out: usize, kernel: usize, options: Conv2dOptions) -> Conv2d {
     let mut conv = Conv2d::with_options(c_in, c_out, [kernel; 2], options);
     conv.weight.set_init(INIT);
     if let Some(bias) = &mut conv.bias {
@@ -54,13 +71,8 @@ fn conv(c_in: usize, c_out: usize, kernel: usize, options: Conv2dOptions) -> Con
     conv
 }
 
-fn linear(inputs: usize, outputs: usize) -> Linear {
-    let mut linear = Linear::new(inputs, outputs);
-    linear.weight.set_init(INIT);
-    if let Some(bias) = &mut linear.bias {
-        bias.set_init(Init::Constant(0.0));
-    }
-    linear
+pub(super) fn linear(inputs: usize, outputs: usize) -> Linear {
+    stem::linear(inputs, outputs, INIT, Init::Constant(0.0))
 }
 
 /// `[N, C, H, W]` to `[N, H, W, C]`, a view.

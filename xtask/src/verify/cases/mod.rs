@@ -296,7 +296,7 @@ impl<'a> Run<'a> {
             let expected = self.goldens.tensor(self.case, &self.case.tensors[role]);
             let rule = Rule::of(&self.case.tol, role, expected.dtype(), self.dtype)
                 .with_context(|| format!("{role}: no tolerance for {}", self.dtype))?;
-            let gradient = role.starts_with("grad.") || role == "out.grads";
+            let gradient = role.starts_with("grad.") || role.ends_with("grads");
             let rule = match gradient && self.dtype == DType::F32 {
                 true => rule.loosened(self.gradient_factor.get()),
                 false => rule,
