@@ -94,8 +94,10 @@ macro_rules! element {
 
 element!(f32, F32, |x| x as f32, |x| x as f64);
 element!(f64, F64, |x| x, |x| x);
-element!(bf16, BF16, bf16::from_f64, bf16::to_f64);
-element!(f16, F16, f16::from_f64, f16::to_f64);
+// By way of f32, as in PyTorch. `from_f64` of these types looks at the upper half of the f64 only: what lies little above
+// the middle of two values it takes for the middle, and rounds to the even one.
+element!(bf16, BF16, |x| bf16::from_f32(x as f32), bf16::to_f64);
+element!(f16, F16, |x| f16::from_f32(x as f32), f16::to_f64);
 element!(i64, I64, |x| x as i64, |x| x as f64);
 element!(u8, U8, |x| x as u8, |x| x as f64);
 
@@ -149,3 +151,17 @@ macro_rules! with_element {
     };
 }
 pub(crate) use with_element;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_little_above_the_middle_rounds_up() {
+        // 1 + 2^-8 is the middle between the first two bf16 from 1 on, 1 + 2^-11 that of f16.
+        let above = |middle: i32| 1.0 + 2f64.powi(middle) + 2f64.powi(-23);
+        assert_eq!(<bf16 as Element>::from_f64(above(-8)).to_f64(), 1.0 + 2f64.powi(-7));
+        assert_eq!(<f16 as Element>::from_f64(above(-11)).to_f64(), 1.0 + 2f64.powi(-10));
+        assert_eq!(<bf16 as Element>::from_f64(1.0 + 2f64.powi(-8)).to_f64(), 1.0);
+    }
+}

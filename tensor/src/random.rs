@@ -9,6 +9,8 @@
 
 use std::f64::consts::TAU;
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::{
     DType, Device, Element, Shape, Tensor,
     cpu::parallel::for_each_chunk,
@@ -239,6 +241,11 @@ impl Tensor {
         }
         let (shape, key) = (shape.into(), stream.next_u64());
         with_float!("rand", dtype, T => {
+            #[cfg(feature = "cuda")]
+            if let Device::Cuda(_) = device {
+                let gpu = cuda::gpu_of(device);
+                return cuda::draw(gpu, cuda::Distribution::Uniform, shape, dtype, key);
+            }
             // One word is enough for 24 digits, 53 take two.
             let unit = |bits: u64| {
                 let top = bits >> (64 - T::RANDOM_BITS);
@@ -270,6 +277,11 @@ impl Tensor {
         }
         let (shape, key) = (shape.into(), stream.next_u64());
         with_float!("randn", dtype, T => {
+            #[cfg(feature = "cuda")]
+            if let Device::Cuda(_) = device {
+                let gpu = cuda::gpu_of(device);
+                return cuda::draw(gpu, cuda::Distribution::Normal, shape, dtype, key);
+            }
             let pair = |a: u64, b: u64| box_muller(unit_f64(a), unit_f64(b)).map(T::from_f64);
             match size_of::<T>() {
                 4 => fill(shape, device, key, |w| {
@@ -299,6 +311,10 @@ impl Tensor {
         assert!((0.0..=1.0).contains(&p), "bernoulli_mask: {p} is not a probability");
         let (shape, key) = (shape.into(), stream.next_u64());
         let threshold = (p * 2f64.powi(32)).round() as u64;
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(_) = device {
+            return cuda::bernoulli(cuda::gpu_of(device), threshold, shape, dtype, key);
+        }
         with_element!(dtype, T => {
             let (zero, one) = (T::from_f64(0.0), T::from_f64(1.0));
             fill(shape, device, key, |w| w.map(|w| if u64::from(w) < threshold { one } else { zero }))

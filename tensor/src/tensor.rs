@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "cuda")]
+use crate::cuda;
 use crate::{
     DType, Device, Element, Shape, cpu::recycle::Buffer, dtype::with_element, half::Half,
     kernels::Kernels, layout::Layout, shape::axis_index,
@@ -11,6 +13,24 @@ use crate::{
 pub(crate) enum Storage {
     /// Host memory, aligned to 64 bytes.
     Cpu(Buffer),
+    /// Memory of a GPU.
+    #[cfg(feature = "cuda")]
+    Cuda(cuda::Buffer),
+}
+
+impl Storage {
+    /// The bytes of host memory.
+    #[track_caller]
+    fn host(&self) -> &[u8] {
+        match self {
+            Storage::Cpu(buffer) => buffer.bytes(),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(buffer) => panic!(
+                "an op on cpu, or a program that reads elements, was given a tensor on {}; move it with to_device",
+                buffer.gpu.device()
+            ),
+        }
+    }
 }
 
 /// An n-dimensional array; cheap to clone (clones and views share memory).
@@ -61,11 +81,7 @@ impl Tensor {
 
     /// All elements equal to `value`, converted to `dtype`.
     pub fn full(value: f64, shape: impl Into<Shape>, dtype: DType, device: Device) -> Self {
-        with_element!(dtype, T => Self::build::<T>(
-            Layout::contiguous(shape.into()),
-            device,
-            |out| out.fill(T::from_f64(value)),
-        ))
+        Self::filled(value, Layout::contiguous(shape.into()), dtype, device)
     }
 
     /// All elements 0.
@@ -85,15 +101,25 @@ impl Tensor {
 
     /// `value` everywhere, in the shape, dtype, device and memory order of `self`.
     pub fn full_like(&self, value: f64) -> Self {
-        with_element!(self.dtype, T => Self::build::<T>(
-            self.layout.dense_like(),
-            self.device,
-            |out| out.fill(T::from_f64(value)),
-        ))
+        Self::filled(value, self.layout.dense_like(), self.dtype, self.device)
+    }
+
+    fn filled(value: f64, layout: Layout, dtype: DType, device: Device) -> Self {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(_) = device {
+            return cuda::full(cuda::gpu_of(device), value, layout, dtype);
+        }
+        with_element!(dtype, T => {
+            Self::build::<T>(layout, device, |out| out.fill(T::from_f64(value)))
+        })
     }
 
     /// The integers `0..n` as `I64`, shape `[n]`.
     pub fn arange(n: usize, device: Device) -> Self {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(_) = device {
+            return cuda::arange(cuda::gpu_of(device), n);
+        }
         Self::build::<i64>(Layout::contiguous([n].into()), device, |out| {
             for (i, o) in out.iter_mut().enumerate() {
                 *o = i as i64;
@@ -101,21 +127,43 @@ impl Tensor {
         })
     }
 
-    /// A new tensor of a dense layout whose memory `fill` writes (all of it: its old contents are unspecified).
+    /// A new tensor of a dense layout whose memory `fill` writes (all of it: its old contents are unspecified); made on the
+    /// host and brought to `device`.
     pub(crate) fn build<T: Element>(
         layout: Layout,
         device: Device,
         fill: impl FnOnce(&mut [T]),
     ) -> Self {
         debug_assert!(layout.is_dense() && layout.offset == 0);
-        match device {
-            Device::Cpu => {
-                let mut buffer = Buffer::new(layout.shape.numel() * size_of::<T>());
-                fill(bytemuck::cast_slice_mut(buffer.bytes_mut()));
-                let storage = Arc::new(Storage::Cpu(buffer));
-                Tensor { storage, layout, dtype: T::DTYPE, device }
-            }
+        let mut buffer = Buffer::new(layout.shape.numel() * size_of::<T>());
+        fill(bytemuck::cast_slice_mut(buffer.bytes_mut()));
+        Self::from_host(buffer, layout, T::DTYPE).to_device(device)
+    }
+
+    fn from_host(buffer: Buffer, layout: Layout, dtype: DType) -> Self {
+        Tensor { storage: Arc::new(Storage::Cpu(buffer)), layout, dtype, device: Device::Cpu }
+    }
+
+    /// A tensor of a dense layout that begins where `buffer` begins.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn from_cuda(buffer: cuda::Buffer, layout: Layout, dtype: DType) -> Self {
+        let device = buffer.gpu.device();
+        Tensor { storage: Arc::new(Storage::Cuda(buffer)), layout, dtype, device }
+    }
+
+    /// The device memory behind the tensor; `None` on the CPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn cuda_buffer(&self) -> Option<&cuda::Buffer> {
+        match &*self.storage {
+            Storage::Cuda(buffer) => Some(buffer),
+            Storage::Cpu(_) => None,
         }
+    }
+
+    /// Whether no other tensor shares the memory.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn owns_storage(&mut self) -> bool {
+        Arc::get_mut(&mut self.storage).is_some()
     }
 
     // ---- properties ---------------------------------------------------------------------------------------
@@ -192,6 +240,8 @@ impl Tensor {
     pub fn storage_extent(&self) -> (usize, usize) {
         match &*self.storage {
             Storage::Cpu(buffer) => (buffer.bytes().as_ptr() as usize, buffer.bytes().len()),
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(buffer) => (buffer.address() as usize, buffer.len()),
         }
     }
 
@@ -208,7 +258,7 @@ impl Tensor {
     /// If `T` is not the tensor's dtype.
     #[track_caller]
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
-        self.contiguous().dense_slice::<T>().to_vec()
+        self.contiguous().to_device(Device::Cpu).dense_slice::<T>().to_vec()
     }
 
     /// The elements in row-major order, converted to f64.
@@ -231,10 +281,11 @@ impl Tensor {
         self.to_f64_vec()[0]
     }
 
-    /// The elements of a row-major tensor without a copy.
+    /// The elements of a row-major tensor on the CPU without a copy.
     ///
     /// # Panics
-    /// If the tensor is not contiguous (call [`contiguous`](Self::contiguous) first) or `T` is not its dtype.
+    /// If the tensor is not contiguous (call [`contiguous`](Self::contiguous) first) or not on the CPU, or `T` is not its
+    /// dtype.
     #[track_caller]
     pub fn as_slice<T: Element>(&self) -> &[T] {
         assert!(
@@ -249,9 +300,7 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn storage_slice<T: Element>(&self) -> &[T] {
         assert!(T::DTYPE == self.dtype, "tensor of dtype {} read as {}", self.dtype, T::DTYPE);
-        match &*self.storage {
-            Storage::Cpu(buffer) => bytemuck::cast_slice(buffer.bytes()),
-        }
+        bytemuck::cast_slice(self.storage.host())
     }
 
     /// The elements of a dense tensor in memory order.
@@ -261,12 +310,10 @@ impl Tensor {
         &self.storage_slice()[self.layout.offset..][..self.numel()]
     }
 
-    /// Raw bytes of a dense tensor in memory order (for files).
+    /// Raw bytes of a dense tensor on the CPU in memory order (for files).
     pub(crate) fn dense_bytes(&self) -> &[u8] {
         let size = self.dtype.size();
-        match &*self.storage {
-            Storage::Cpu(b) => &b.bytes()[self.layout.offset * size..][..self.numel() * size],
-        }
+        &self.storage.host()[self.layout.offset * size..][..self.numel() * size]
     }
 
     // ---- writing ------------------------------------------------------------------------------------------
@@ -286,6 +333,11 @@ impl Tensor {
             Storage::Cpu(buffer) => {
                 &mut bytemuck::cast_slice_mut(buffer.bytes_mut())[offset..offset + n]
             }
+            #[cfg(feature = "cuda")]
+            Storage::Cuda(buffer) => panic!(
+                "an op on cpu was given a tensor on {}; move one of them with to_device",
+                buffer.gpu.device()
+            ),
         }
     }
 
@@ -439,11 +491,47 @@ impl Tensor {
         self.device.kernels().cast(self, dtype)
     }
 
-    /// This tensor on `device`; itself if it is there already.
+    /// This tensor on `device`, in the same memory order; itself if it is there already.
+    ///
+    /// # Panics
+    /// If the device cannot be used (ask [`Device::cuda`] first) or has no memory left.
+    #[track_caller]
     pub fn to_device(&self, device: Device) -> Self {
         match (self.device, device) {
-            (Device::Cpu, Device::Cpu) => self.clone(),
+            (from, to) if from == to => self.clone(),
+            #[cfg(feature = "cuda")]
+            (Device::Cpu, Device::Cuda(_)) => {
+                let x = self.dense();
+                let buffer = cuda::gpu_of(device).upload(x.dense_bytes());
+                let buffer = buffer.unwrap_or_else(|error| panic!("to_device: {error}"));
+                Self::from_cuda(buffer, x.layout.dense_like(), x.dtype)
+            }
+            #[cfg(feature = "cuda")]
+            (Device::Cuda(_), Device::Cpu) => {
+                let (x, size) = (self.dense(), self.dtype.size());
+                let mut buffer = Buffer::new(x.numel() * size);
+                if let Some(from) = x.cuda_buffer() {
+                    let at = from.address() + (x.layout.offset * size) as u64;
+                    let copied = from.gpu.download(at, buffer.bytes_mut());
+                    copied.unwrap_or_else(|error| panic!("to_device: {error}"));
+                }
+                Self::from_host(buffer, x.layout.dense_like(), x.dtype)
+            }
+            // From one GPU to another by way of the host.
+            #[cfg(feature = "cuda")]
+            _ => self.to_device(Device::Cpu).to_device(device),
+            #[cfg(not(feature = "cuda"))]
+            _ => self.clone(),
         }
+    }
+
+    /// This tensor, or where it has gaps a dense copy of it.
+    #[cfg(feature = "cuda")]
+    fn dense(&self) -> Self {
+        if self.layout.is_dense() {
+            return self.clone();
+        }
+        self.device.kernels().copy(self, self.layout.dense_like())
     }
 }
 

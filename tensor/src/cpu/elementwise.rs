@@ -140,7 +140,7 @@ pub(super) fn copy(x: &Tensor, layout: Layout) -> Tensor {
 }
 
 pub(super) fn cast(x: &Tensor, dtype: crate::DType) -> Tensor {
-    with_element!(x.dtype(), T => with_element!(dtype, U => map::<T, U>(x, |v| U::from_f64(v.to_f64()))))
+    with_element!(x.dtype(), T => with_element!(dtype, U => map::<T, U>(x, |v| <U as Element>::from_f64(v.to_f64()))))
 }
 
 pub(super) fn unary(op: UnaryOp, x: &Tensor) -> Tensor {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{stored::Stored, write_atomic};
-use crate::{DType, Error, MAX_RANK, Shape, Tensor};
+use crate::{DType, Device, Error, MAX_RANK, Shape, Tensor};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -201,7 +201,7 @@ pub fn write_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), Error> {
         // 8 axes of 20 digits fit into 16 bits many times.
         file.write_all(&(header.len() as u16).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        file.write_all(tensor.contiguous().dense_bytes())
+        file.write_all(tensor.contiguous().to_device(Device::Cpu).dense_bytes())
     })
 }
 

@@ -13,7 +13,7 @@ use safetensors::{
 };
 
 use super::{stored::Stored, write_atomic};
-use crate::{DType, Error, MAX_RANK, Shape, Tensor};
+use crate::{DType, Device, Error, MAX_RANK, Shape, Tensor};
 
 const FORMAT: &str = "safetensors";
 
@@ -263,7 +263,9 @@ pub fn write_safetensors<'a, K: AsRef<str>>(
     write_atomic(path, |file| -> io::Result<()> {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
-        tensors.iter().try_for_each(|(_, t)| file.write_all(t.contiguous().dense_bytes()))
+        tensors.iter().try_for_each(|(_, t)| {
+            file.write_all(t.contiguous().to_device(Device::Cpu).dense_bytes())
+        })
     })
 }
 
@@ -283,7 +285,7 @@ mod tests {
     use crate::{Device, Stream};
 
     fn bytes(t: &Tensor) -> Vec<u8> {
-        t.contiguous().dense_bytes().to_vec()
+        t.contiguous().to_device(Device::Cpu).dense_bytes().to_vec()
     }
 
     fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

@@ -2,7 +2,7 @@
 //!
 //! Indices are I64 and count from 0; a negative index is out of range, as in PyTorch's functions of the same names.
 
-use super::{check_same, elementwise::broadcast_shape};
+use super::{check_devices, check_same, elementwise::broadcast_shape};
 use crate::{
     DType, Shape, Tensor,
     shape::{axis_index, resolve_axes},
@@ -77,6 +77,7 @@ impl Tensor {
             "index_select: index of shape {} is not a vector",
             index.shape()
         );
+        check_devices("index_select", &[self, index]);
         check_index("index_select", index, axis, &self.shape());
         self.kernels().index_select(self, axis, index)
     }
@@ -89,6 +90,7 @@ impl Tensor {
     #[track_caller]
     pub fn embedding(&self, index: &Tensor) -> Tensor {
         assert!(self.rank() == 2, "embedding: table of shape {} is not a matrix", self.shape());
+        check_devices("embedding", &[self, index]);
         check_index("embedding", index, 0, &self.shape());
         let flat = index.reshape([index.numel()]);
         let rows = self.kernels().index_select(self, 0, &flat);
@@ -105,6 +107,7 @@ impl Tensor {
     pub fn index_add(&self, axis: isize, index: &Tensor, src: &Tensor) -> Tensor {
         let axis = axis_index("index_add", axis, &self.shape());
         check_same("index_add", &[self, src]);
+        check_devices("index_add", &[self, index]);
         assert!(index.rank() == 1, "index_add: index of shape {} is not a vector", index.shape());
         let expected = self.shape().with_axis(axis, index.numel());
         assert!(
@@ -159,6 +162,7 @@ impl Tensor {
             index.shape(),
             self.shape()
         );
+        check_devices(op, &[self, index]);
         check_index(op, index, axis, &self.shape());
         axis
     }
@@ -196,6 +200,7 @@ impl Tensor {
             self.dtype()
         );
         check_same("where", &[a, b]);
+        check_devices("where", &[self, a]);
         let shape = broadcast_shape("where", &a.shape(), &b.shape());
         let shape = broadcast_shape("where", &self.shape(), &shape);
         a.kernels().where_(self, a, b, shape)

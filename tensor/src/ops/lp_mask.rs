@@ -94,6 +94,7 @@ impl Tensor {
         mask_wanted: bool,
     ) -> (Tensor, Option<Tensor>) {
         check_masked("masked_weight_grad", weight, mask, crop);
+        check_same("masked_weight_grad", &[self, weight]);
         let [o, i, kh, kw] = weight.dims_of();
         let cropped = [o, i, kh - 2 * crop[0], kw - 2 * crop[1]];
         assert!(

@@ -19,6 +19,8 @@ mod scan;
 mod softmax;
 mod unfold;
 
+#[cfg(test)]
+pub(crate) use conv::conv2d_shape;
 pub use conv::{Conv2dOptions, ConvAlgorithm};
 pub use grid_sample::{GridSample, SampleMode, SamplePadding, Sampling};
 pub use optim::{AdamStep, SgdStep, sum_of_squares};
@@ -41,6 +43,15 @@ pub(crate) fn check_same(op: &str, tensors: &[&Tensor]) {
             first.dtype(),
             t.dtype()
         );
+    }
+    check_devices(op, tensors);
+}
+
+/// Checks that all operands are on one device.
+#[track_caller]
+pub(crate) fn check_devices(op: &str, tensors: &[&Tensor]) {
+    let first = tensors[0];
+    for t in &tensors[1..] {
         assert!(
             t.device() == first.device(),
             "{op}: operands are on {} and {}; move one of them",
@@ -94,7 +105,9 @@ pub(crate) fn check_statistics_vector(
 /// Checks that statistics of `x` have its dtype, or f32 where that is a 16-bit float.
 #[track_caller]
 pub(crate) fn check_statistics(op: &str, statistics: &Tensor, x: &Tensor) {
-    if !(x.dtype().is_half() && statistics.dtype() == DType::F32) {
+    if x.dtype().is_half() && statistics.dtype() == DType::F32 {
+        check_devices(op, &[x, statistics]);
+    } else {
         check_same(op, &[x, statistics]);
     }
 }

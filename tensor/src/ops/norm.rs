@@ -1,6 +1,8 @@
 //! Batch normalization and layer normalization, with their derivatives.
 
-use super::{channels_innermost, check_same, check_statistics_vector, check_vector};
+use super::{
+    channels_innermost, check_same, check_statistics, check_statistics_vector, check_vector,
+};
 use crate::{
     Tensor,
     kernels::{BatchNormGrad, LayerNormGrad},
@@ -151,6 +153,7 @@ impl Tensor {
     ) -> LayerNormGrad {
         let length = normalized_length("layer_norm_grad", self, axes, &[weight]);
         check_gradient("layer_norm_grad", self, dy);
+        check_statistics("layer_norm_grad", stats, self);
         let weight = weight.map(Tensor::contiguous);
         let (x, dy) = (self.contiguous(), dy.contiguous());
         let mut grad = self.kernels().layer_norm_grad(&x, &dy, length, stats, weight.as_ref());

@@ -1,6 +1,6 @@
 //! Pooling over windows of images, with its derivatives.
 
-use super::image_dims;
+use super::{check_devices, image_dims};
 use crate::{Shape, Tensor, kernels::PoolWindow};
 
 /// Kernel size, stride and padding of a pooling, each `[height, width]`.
@@ -113,6 +113,7 @@ impl Tensor {
         for t in [self, cells] {
             check_pooled(OP, t, input, [n, c, out_h, out_w]);
         }
+        check_devices(OP, &[self, cells]);
         let (dy, cells) = (self.channels_last(), cells.channels_last());
         self.kernels().max_pool2d_grad(&dy, &cells, pool, dims)
     }

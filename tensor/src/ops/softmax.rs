@@ -1,6 +1,6 @@
 //! Softmax and cross entropy, with their derivatives.
 
-use super::{check_same, check_statistics};
+use super::{check_devices, check_same, check_statistics};
 use crate::{DType, Tensor, kernels::Classes, shape::axis_index};
 
 /// What a cross entropy compares logits `[N, K]` or `[N, K, d1, ..]` with.
@@ -160,6 +160,8 @@ fn class_rows(op: &str, logits: &Tensor, targets: Targets) -> (Tensor, RowTarget
     let shape = logits.shape();
     assert!(shape.rank() >= 2, "{op}: logits {shape} must be [N, K] or [N, K, ..]");
     let (rows, _) = rows_along(logits, 1);
+    let (Targets::Classes { index: target, .. } | Targets::Probabilities(target)) = targets;
+    check_devices(op, &[logits, target]);
     let targets = match targets {
         Targets::Classes { index, smoothing } => {
             let expected = shape.without_axis(1);

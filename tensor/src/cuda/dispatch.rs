@@ -1,0 +1,344 @@
+//! The list of what a CUDA device does: the kernels of this folder, and the host's for what has none yet.
+
+use super::{copy, elementwise, host::Host, matmul, optim, reduce};
+use crate::{
+    AdamStep, Conv2dOptions, DType, Pool2d, RecurrentCell, Sampling, SgdStep, Shape, Taps, Tensor,
+    Unfold,
+    kernels::{
+        ArgOp, BatchNormGrad, BinaryOp, Classes, CompareOp, Kernels, LayerNormGrad, LpWindow,
+        MaskGradient, PoolWindow, ReduceOp, ScanOp, UnaryOp,
+    },
+    layout::Layout,
+};
+
+/// The CUDA devices' implementation of every op; which device is for the operands to say.
+pub(crate) struct Cuda;
+
+/// The methods of `Kernels` that have no CUDA kernel and are computed on the host.
+///
+/// A test compares this list with what runs there.
+pub const ON_HOST: &[&str] = &[
+    "scan",
+    "arg_scan",
+    "linear_recurrence",
+    "pad2d",
+    "reflection_pad2d",
+    "reflection_pad2d_grad",
+    "max_pool2d",
+    "max_pool2d_grad",
+    "avg_pool2d",
+    "avg_pool2d_grad",
+    "grid_sample",
+    "grid_sample_transpose",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "unfold",
+    "fold",
+    "resample",
+    "recurrent_step",
+    "recurrent_step_grad",
+    "batch_stats",
+    "batch_norm",
+    "batch_norm_grad",
+    "channel_sums",
+    "layer_norm",
+    "layer_norm_grad",
+    "softmax",
+    "softmax_grad",
+    "cross_entropy",
+    "cross_entropy_grad",
+    "lp_mask",
+    "lp_mask_grad",
+    "masked_weight",
+    "masked_weight_grad",
+    "first_outside",
+    "cat",
+    "argsort",
+    "flip",
+    "index_select",
+    "index_add",
+    "gather",
+    "scatter_add",
+];
+
+impl Kernels for Cuda {
+    fn copy(&self, x: &Tensor, layout: Layout) -> Tensor {
+        copy::copy(x, layout)
+    }
+    fn cast(&self, x: &Tensor, dtype: DType) -> Tensor {
+        copy::convert(x, dtype)
+    }
+    fn unary(&self, op: UnaryOp, x: &Tensor) -> Tensor {
+        elementwise::unary(op, x)
+    }
+    fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
+        elementwise::binary(op, a, b, shape)
+    }
+    fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
+        elementwise::compare(op, a, b, shape)
+    }
+    fn reduce(&self, op: ReduceOp, x: &Tensor, axes: &[usize]) -> Tensor {
+        reduce::reduce(op, x, axes)
+    }
+    fn arg_reduce(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor {
+        reduce::arg_reduce(op, x, axis)
+    }
+    fn scan(&self, op: ScanOp, x: &Tensor, axis: usize) -> Tensor {
+        Host.scan(op, x, axis)
+    }
+    fn arg_scan(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor {
+        Host.arg_scan(op, x, axis)
+    }
+    fn linear_recurrence(&self, decay: &Tensor, x: &Tensor, axis: usize) -> Tensor {
+        Host.linear_recurrence(decay, x, axis)
+    }
+    fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor {
+        elementwise::scale_masked(x, mask, scale)
+    }
+    fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2], value: f64) -> Tensor {
+        Host.pad2d(x, corner, size, value)
+    }
+    fn reflection_pad2d(&self, x: &Tensor, padding: [usize; 4]) -> Tensor {
+        Host.reflection_pad2d(x, padding)
+    }
+    fn reflection_pad2d_grad(&self, dy: &Tensor, padding: [usize; 4]) -> Tensor {
+        Host.reflection_pad2d_grad(dy, padding)
+    }
+    fn max_pool2d(&self, x: &Tensor, pool: &Pool2d, size: [usize; 2]) -> (Tensor, Tensor) {
+        Host.max_pool2d(x, pool, size)
+    }
+    fn max_pool2d_grad(
+        &self,
+        dy: &Tensor,
+        cells: &Tensor,
+        pool: &Pool2d,
+        dims: [usize; 4],
+    ) -> Tensor {
+        Host.max_pool2d_grad(dy, cells, pool, dims)
+    }
+    fn avg_pool2d(&self, x: &Tensor, windows: &[Vec<PoolWindow>; 2]) -> Tensor {
+        Host.avg_pool2d(x, windows)
+    }
+    fn avg_pool2d_grad(
+        &self,
+        dy: &Tensor,
+        windows: &[Vec<PoolWindow>; 2],
+        size: [usize; 2],
+    ) -> Tensor {
+        Host.avg_pool2d_grad(dy, windows, size)
+    }
+    fn grid_sample(&self, x: &Tensor, grid: &Tensor, sampling: &Sampling, output: Shape) -> Tensor {
+        Host.grid_sample(x, grid, sampling, output)
+    }
+    fn grid_sample_transpose(
+        &self,
+        dy: &Tensor,
+        grid: &Tensor,
+        sampling: &Sampling,
+        image: Shape,
+    ) -> Tensor {
+        Host.grid_sample_transpose(dy, grid, sampling, image)
+    }
+    fn conv2d(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        options: &Conv2dOptions,
+        output: Shape,
+    ) -> Tensor {
+        Host.conv2d(x, weight, bias, options, output)
+    }
+    fn conv2d_input_grad(
+        &self,
+        dy: &Tensor,
+        weight: &Tensor,
+        options: &Conv2dOptions,
+        input: Shape,
+    ) -> Tensor {
+        Host.conv2d_input_grad(dy, weight, options, input)
+    }
+    fn conv2d_weight_grad(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        options: &Conv2dOptions,
+        weight: Shape,
+    ) -> Tensor {
+        Host.conv2d_weight_grad(x, dy, options, weight)
+    }
+    fn unfold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2]) -> Tensor {
+        Host.unfold(x, windows, places)
+    }
+    fn fold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2], size: [usize; 2]) -> Tensor {
+        Host.fold(x, windows, places, size)
+    }
+    fn resample(&self, x: &Tensor, axis: usize, taps: &Taps) -> Tensor {
+        Host.resample(x, axis, taps)
+    }
+    fn recurrent_step(
+        &self,
+        cell: RecurrentCell,
+        from_input: &Tensor,
+        from_state: &Tensor,
+        state: &Tensor,
+        output: Shape,
+    ) -> Tensor {
+        Host.recurrent_step(cell, from_input, from_state, state, output)
+    }
+    fn recurrent_step_grad(
+        &self,
+        cell: RecurrentCell,
+        dstate: &Tensor,
+        step: &Tensor,
+        state: &Tensor,
+        output: Shape,
+    ) -> Tensor {
+        Host.recurrent_step_grad(cell, dstate, step, state, output)
+    }
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        matmul::linear(x, weight, bias)
+    }
+    fn batch_stats(&self, x: &Tensor) -> (Tensor, Tensor) {
+        Host.batch_stats(x)
+    }
+    fn batch_norm(
+        &self,
+        x: &Tensor,
+        mean: &Tensor,
+        invstd: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+    ) -> Tensor {
+        Host.batch_norm(x, mean, invstd, weight, bias)
+    }
+    fn batch_norm_grad(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        mean: &Tensor,
+        invstd: &Tensor,
+        weight: Option<&Tensor>,
+        training: bool,
+        wants_dx: bool,
+    ) -> BatchNormGrad {
+        Host.batch_norm_grad(x, dy, mean, invstd, weight, training, wants_dx)
+    }
+    fn channel_sums(&self, x: &Tensor) -> Tensor {
+        Host.channel_sums(x)
+    }
+    fn layer_norm(
+        &self,
+        x: &Tensor,
+        length: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> (Tensor, Tensor) {
+        Host.layer_norm(x, length, weight, bias, eps)
+    }
+    fn layer_norm_grad(
+        &self,
+        x: &Tensor,
+        dy: &Tensor,
+        length: usize,
+        stats: &Tensor,
+        weight: Option<&Tensor>,
+    ) -> LayerNormGrad {
+        Host.layer_norm_grad(x, dy, length, stats, weight)
+    }
+    fn softmax(&self, x: &Tensor, log: bool) -> Tensor {
+        Host.softmax(x, log)
+    }
+    fn softmax_grad(&self, y: &Tensor, dy: &Tensor, log: bool) -> Tensor {
+        Host.softmax_grad(y, dy, log)
+    }
+    fn cross_entropy(&self, logits: &Tensor, targets: Classes) -> (Tensor, Tensor) {
+        Host.cross_entropy(logits, targets)
+    }
+    fn cross_entropy_grad(
+        &self,
+        logits: &Tensor,
+        targets: Classes,
+        lse: &Tensor,
+        dloss: &Tensor,
+    ) -> Tensor {
+        Host.cross_entropy_grad(logits, targets, lse, dloss)
+    }
+    fn sgd_step(
+        &self,
+        param: &mut Tensor,
+        grad: &Tensor,
+        buffer: Option<&mut Tensor>,
+        step: &SgdStep,
+        first: bool,
+    ) {
+        optim::sgd_step(param, grad, buffer, step, first)
+    }
+    fn adam_step(
+        &self,
+        param: &mut Tensor,
+        grad: &Tensor,
+        m: &mut Tensor,
+        v: &mut Tensor,
+        step: &AdamStep,
+    ) {
+        optim::adam_step(param, grad, m, v, step)
+    }
+    fn lerp(&self, x: &mut Tensor, other: &Tensor, weight: f64) {
+        optim::move_toward(x, other, weight)
+    }
+    fn sum_of_squares(&self, x: &Tensor) -> f64 {
+        optim::sum_of_squares(x)
+    }
+    fn lp_mask(&self, c: &Tensor, log2p: &Tensor, window: LpWindow) -> Tensor {
+        Host.lp_mask(c, log2p, window)
+    }
+    fn lp_mask_grad(&self, operands: MaskGradient<'_>, window: LpWindow) -> (Tensor, Tensor) {
+        Host.lp_mask_grad(operands, window)
+    }
+    fn masked_weight(&self, weight: &Tensor, mask: &Tensor, crop: [usize; 2]) -> Tensor {
+        Host.masked_weight(weight, mask, crop)
+    }
+    fn masked_weight_grad(
+        &self,
+        dy: &Tensor,
+        weight: &Tensor,
+        mask: &Tensor,
+        crop: [usize; 2],
+        mask_wanted: bool,
+    ) -> (Tensor, Option<Tensor>) {
+        Host.masked_weight_grad(dy, weight, mask, crop, mask_wanted)
+    }
+    fn matmul(&self, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
+        matmul::product(a, b, None, shape)
+    }
+    fn first_outside(&self, index: &Tensor, len: usize) -> Option<(usize, i64)> {
+        Host.first_outside(index, len)
+    }
+    fn where_(&self, condition: &Tensor, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
+        copy::where_(condition, a, b, shape)
+    }
+    fn cat(&self, tensors: &[&Tensor], axis: usize, length: usize) -> Tensor {
+        Host.cat(tensors, axis, length)
+    }
+    fn argsort(&self, x: &Tensor, descending: bool) -> Tensor {
+        Host.argsort(x, descending)
+    }
+    fn flip(&self, x: &Tensor, axes: &[usize]) -> Tensor {
+        Host.flip(x, axes)
+    }
+    fn index_select(&self, x: &Tensor, axis: usize, index: &Tensor) -> Tensor {
+        Host.index_select(x, axis, index)
+    }
+    fn index_add(&self, x: &Tensor, axis: usize, index: &Tensor, src: &Tensor) -> Tensor {
+        Host.index_add(x, axis, index, src)
+    }
+    fn gather(&self, x: &Tensor, axis: usize, index: &Tensor) -> Tensor {
+        Host.gather(x, axis, index)
+    }
+    fn scatter_add(&self, x: &Tensor, axis: usize, index: &Tensor, src: &Tensor) -> Tensor {
+        Host.scatter_add(x, axis, index, src)
+    }
+}

@@ -1,0 +1,253 @@
+//! Every op on the stand-in's devices against the CPU: the same drawn operands in the same memory, the results compared in
+//! value, dtype and layout.
+
+mod draw;
+mod elements;
+mod images;
+mod layers;
+
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use draw::{Draw, Operand};
+
+use super::{Buffer, CudaError, ON_HOST, host_runs, report::all_modules, stand_in::devices};
+use crate::{DType, Device, Shape, Stream, Tensor};
+
+/// Drawn operands and what is done with them.
+type Drawn = (Vec<Operand>, Box<dyn Fn(&[Tensor]) -> Vec<Tensor>>);
+
+/// An op: the method of `Kernels` it is for, and operands for it at random.
+struct Case {
+    method: &'static str,
+    draw: fn(&mut Draw) -> Drawn,
+}
+
+/// All ops.
+fn cases() -> impl Iterator<Item = &'static Case> {
+    [elements::CASES, images::CASES, layers::CASES].into_iter().flatten()
+}
+
+/// How often each case is drawn, for each dtype and device.
+const DRAWS: u64 = 12;
+
+/// The largest difference, relative to the larger of 1 and the value. Sums run in other orders, functions have other last
+/// digits.
+fn tolerance(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => 2e-5,
+        DType::F64 => 1e-12,
+        // One step of the type.
+        DType::BF16 => 8e-3,
+        DType::F16 => 1e-3,
+        DType::I64 | DType::U8 => 0.0,
+    }
+}
+
+/// Panics where `got` is not `want`.
+fn compare(what: &str, got: &Tensor, want: &Tensor) {
+    assert_eq!(got.dtype(), want.dtype(), "{what}: dtype");
+    assert_eq!(got.shape(), want.shape(), "{what}: shape");
+    let same = got.layout.same_order(&want.layout) || want.numel() == 0;
+    assert!(same, "{what}: strides {:?}, not {:?}", got.strides(), want.strides());
+    let tolerance = tolerance(got.dtype());
+    let (g, w) = (got.to_f64_vec(), want.to_f64_vec());
+    let wrong = |(g, w): (&f64, &f64)| {
+        let near = (g - w).abs() <= tolerance * w.abs().max(1.0);
+        !(g == w || near || (g.is_nan() && w.is_nan()))
+    };
+    let count = g.iter().zip(&w).filter(|&(g, w)| wrong((g, w))).count();
+    if let Some(i) = g.iter().zip(&w).position(wrong) {
+        panic!(
+            "{what}: element {i} of {} is {}, not {}; {count} of {} differ",
+            want.shape(),
+            g[i],
+            w[i],
+            w.len()
+        );
+    }
+}
+
+fn check(case: &Case, device: Device, dtype: DType, seed: u64) {
+    let stream = Stream::new(seed).derive(case.method);
+    let mut draw = Draw { stream, dtype };
+    let (operands, op) = (case.draw)(&mut draw);
+    let on = |device| operands.iter().map(|o| o.on(device)).collect::<Vec<_>>();
+    let want = op(&on(Device::Cpu));
+    let got = op(&on(device));
+    assert_eq!(got.len(), want.len());
+    let shapes: Vec<Shape> = operands.iter().map(Operand::shape).collect();
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        let what = format!(
+            "{} in {dtype} on {device}, seed {seed}, result {i} of operands {shapes:?}",
+            case.method
+        );
+        assert_eq!(got.device(), device, "{what}");
+        compare(&what, got, want);
+    }
+}
+
+/// The names of the methods of `Kernels`.
+fn methods() -> BTreeSet<&'static str> {
+    let source = include_str!("../../kernels.rs");
+    let body = source.split_once("pub(crate) trait Kernels").expect("the trait is there").1;
+    body.lines()
+        .filter_map(|line| line.strip_prefix("    fn "))
+        .map(|line| line.split_once('(').expect("a method has parameters").0)
+        .collect()
+}
+
+#[test]
+fn every_method_has_a_case() {
+    let cases: BTreeSet<&str> = cases().map(|c| c.method).collect();
+    assert_eq!(cases, methods());
+}
+
+/// One test for all: what runs on the host is counted for the whole program.
+#[test]
+fn every_op_is_as_on_the_cpu() {
+    let mut compared = 0;
+    for device in devices() {
+        for case in cases() {
+            for dtype in [DType::F32, DType::F64] {
+                (0..DRAWS).for_each(|seed| check(case, device, dtype, seed));
+                compared += DRAWS;
+            }
+        }
+    }
+    if compared == 0 {
+        return;
+    }
+    println!("{compared} comparisons, of {} ops", cases().count());
+    let on_host: BTreeSet<&str> = host_runs().into_keys().collect();
+    assert_eq!(on_host, ON_HOST.iter().copied().collect(), "computed on the host");
+    let known: BTreeSet<String> = all_modules().iter().map(ToString::to_string).collect();
+    for device in devices() {
+        let gpu = super::gpu_of(device);
+        for module in gpu.loaded_modules() {
+            assert!(known.contains(&module), "{module} is not among the modules of its family");
+        }
+    }
+}
+
+/// With one operand on the CPU every op panics with one sentence; it neither moves the operand nor reads foreign memory.
+#[test]
+fn devices_do_not_mix() {
+    let Some(&device) = devices().first() else { return };
+    for case in cases() {
+        let mut refused = BTreeSet::new();
+        let mut count = 0;
+        for seed in 0..DRAWS {
+            let stream = Stream::new(seed).derive(case.method);
+            let (operands, op) = (case.draw)(&mut Draw { stream, dtype: DType::F32 });
+            count = count.max(operands.len());
+            for stays in 1..operands.len() {
+                let mut mixed: Vec<Tensor> = operands.iter().map(|o| o.on(device)).collect();
+                mixed[stays] = operands[stays].on(Device::Cpu);
+                let outcome = catch_unwind(AssertUnwindSafe(|| op(&mixed)));
+                let Err(message) = outcome else { continue };
+                let message = message.downcast::<String>().expect("a sentence");
+                assert!(message.contains("move one of them"), "{}: {message}", case.method);
+                refused.insert(stays);
+            }
+        }
+        // Some draws do not use all operands, but every operand is used by some.
+        assert_eq!(refused, (1..count).collect(), "{}", case.method);
+    }
+}
+
+/// A buffer that is too large is an error with the numbers, after what waits to be used again was given back.
+#[test]
+fn memory_runs_out_with_a_sentence() {
+    let Some(&device) = devices().last() else { return };
+    let gpu = super::gpu_of(device);
+    let half = 600 << 20;
+    let first = Buffer::new(gpu, half).expect("the stand-in has 1 GiB");
+    let Err(error) = Buffer::new(gpu, half) else { panic!("more memory than there is") };
+    assert!(matches!(error, CudaError::OutOfMemory { wanted, .. } if wanted == half), "{error}");
+    assert!(error.to_string().starts_with("out of memory on cuda:3: "), "{error}");
+    drop(first);
+    assert!(gpu.memory_use().cached >= half);
+    // Larger than the free block by too much to use it: it has to be given back first.
+    Buffer::new(gpu, half + (300 << 20)).expect("the block that was freed makes room");
+    gpu.release_cached().expect("nothing is in the way");
+}
+
+#[test]
+fn random_numbers_are_those_of_the_cpu() {
+    for device in devices() {
+        for dtype in [DType::F32, DType::F64, DType::BF16] {
+            for n in [0, 1, 6, 100_003] {
+                let draw = |device| {
+                    let stream = &mut Stream::new(n as u64);
+                    [
+                        Tensor::rand([n], dtype, device, stream),
+                        Tensor::randn([n], dtype, device, stream),
+                        Tensor::bernoulli_mask(0.3, [n], dtype, device, stream),
+                        Tensor::bernoulli_mask(0.3, [n], DType::U8, device, stream),
+                        Tensor::bernoulli_mask(1.0, [n], DType::I64, device, stream),
+                    ]
+                };
+                for (got, want) in draw(device).iter().zip(&draw(Device::Cpu)) {
+                    assert_eq!(got.device(), device);
+                    let got = got.to_device(Device::Cpu);
+                    assert!(got.dense_bytes() == want.dense_bytes(), "{n} of {}", want.dtype());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn constants_and_counts() {
+    for device in devices() {
+        for dtype in [DType::F32, DType::F64, DType::BF16, DType::F16, DType::I64, DType::U8] {
+            let x = Tensor::full(3.0, [5, 301], dtype, device);
+            assert_eq!(x.device(), device);
+            assert!(x.to_f64_vec().iter().all(|&v| v == 3.0), "{dtype}");
+            let like = x.transpose(0, 1).zeros_like();
+            assert_eq!((like.dims(), like.strides()), (&[301, 5][..], &[1, 301][..]));
+            assert!(like.to_f64_vec().iter().all(|&v| v == 0.0));
+        }
+        let count: Vec<i64> = (0..1000).collect();
+        assert_eq!(Tensor::arange(1000, device).to_vec::<i64>(), count);
+        assert_eq!(Tensor::zeros([0, 3], DType::F32, device).to_vec::<f32>(), Vec::<f32>::new());
+    }
+}
+
+#[test]
+fn tensors_travel_as_they_are() {
+    for device in devices() {
+        let x = Tensor::randn([2, 3, 4, 5], DType::F32, Device::Cpu, &mut Stream::new(3));
+        let views = [
+            x.clone(),
+            x.channels_last(),
+            x.transpose(1, 3),
+            x.narrow(2, 1, 2),
+            x.slice(3, 1, 5, 2),
+        ];
+        for view in views {
+            let there = view.to_device(device);
+            assert_eq!(there.device(), device);
+            let back = there.to_device(Device::Cpu);
+            assert_eq!(back.to_vec::<f32>(), view.to_vec::<f32>());
+            assert_eq!(back.strides(), view.layout.dense_like().strides());
+            assert_eq!(there.select(0, 1).to_vec::<f32>(), view.select(0, 1).to_vec::<f32>());
+        }
+        let other = Device::cuda((device == Device::Cuda(0)).into()).expect("there are four");
+        let moved = x.to_device(device).to_device(other);
+        assert_eq!((moved.device(), moved.to_vec::<f32>()), (other, x.to_vec::<f32>()));
+        assert_eq!(format!("{:?}", x.to_device(device)), format!("{x:?}"));
+    }
+}
+
+#[test]
+fn a_device_that_is_not_there_is_named() {
+    if devices().is_empty() {
+        return;
+    }
+    let error = Device::cuda(7).expect_err("there are four");
+    assert_eq!(error.to_string(), "there is no cuda:7: this machine has 4 CUDA devices");
+}

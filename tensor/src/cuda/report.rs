@@ -1,0 +1,69 @@
+//! What a program can ask of the CUDA devices besides computing.
+
+use super::{
+    compile, copy, elementwise, error::CudaError, fill, gpu::Gpu, launch::Module, matmul,
+    memory::MemoryUse, optim, random, reduce,
+};
+
+/// What the memory of `cuda:index` is used for.
+///
+/// # Errors
+/// If there is no such device.
+pub fn memory_use(index: usize) -> Result<MemoryUse, CudaError> {
+    Gpu::get(index).map(Gpu::memory_use)
+}
+
+/// Waits until `cuda:index` has done all it was asked for, as is needed before a clock is read.
+///
+/// # Errors
+/// If there is no such device, or an earlier kernel failed.
+pub fn synchronize(index: usize) -> Result<(), CudaError> {
+    Gpu::get(index)?.synchronize()
+}
+
+/// The version of NVRTC, the compiler of kernels.
+///
+/// # Errors
+/// If there is none.
+pub fn compiler_version() -> Result<(u32, u32), CudaError> {
+    compile::compiler_version()
+}
+
+/// A file of kernels with the constants it is compiled with.
+pub struct KernelModule(Module);
+
+impl KernelModule {
+    /// File and constants: `binary T=f32 RANK=2 ARITHMETIC=1`.
+    pub fn name(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// Machine code for a compute capability (say, `(9, 0)`), which need not be that of a device at hand.
+    ///
+    /// # Errors
+    /// If there is no NVRTC, or it does not compile; the compiler's warnings are errors.
+    pub fn compile(&self, capability: (u32, u32)) -> Result<Vec<u8>, CudaError> {
+        super::library::open_chosen();
+        super::library::open_compiler()?;
+        compile::machine_code(&self.0, capability)
+    }
+}
+
+/// Every way in which kernels are compiled.
+pub fn kernel_modules() -> Vec<KernelModule> {
+    all_modules().into_iter().map(KernelModule).collect()
+}
+
+/// As [`kernel_modules`].
+pub(super) fn all_modules() -> Vec<Module> {
+    [
+        fill::modules(),
+        copy::modules(),
+        elementwise::modules(),
+        reduce::modules(),
+        random::modules(),
+        matmul::modules(),
+        optim::modules(),
+    ]
+    .concat()
+}
