@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{float::Float, wide::wide};
+use super::{float::Float, scratch::Scratch, wide::wide};
 use crate::{
     Tensor,
     dtype::{Element, with_float},
@@ -160,7 +160,9 @@ pub(super) fn masked_weight_grad(
     with_float!("masked_weight_grad", weight.dtype(), T => {
         let (w, m, g) =
             (weight.dense_slice::<T>(), mask.dense_slice::<T>(), dy.dense_slice::<T>());
-        let mut dmask = vec![0.0f64; m.len()];
+        let mut sums = Scratch::<f64>::new(m.len());
+        let dmask = sums.slice();
+        dmask.fill(0.0);
         let dw = Tensor::build::<T>(Layout::contiguous(weight.shape()), weight.device(), |out| {
             let channels = out.par_chunks_mut((i * full).max(1)).zip(dmask.par_chunks_mut(full.max(1)));
             channels.enumerate().for_each(|(o, (out, dmask))| {
@@ -189,7 +191,7 @@ pub(super) fn masked_weight_grad(
         });
         let dmask = mask_wanted.then(|| {
             Tensor::build::<T>(Layout::contiguous(mask.shape()), mask.device(), |out| {
-                for (o, v) in out.iter_mut().zip(&dmask) {
+                for (o, v) in out.iter_mut().zip(&*dmask) {
                     *o = T::from_f64(*v);
                 }
             })

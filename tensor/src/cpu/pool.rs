@@ -31,26 +31,28 @@ pub(super) fn max_pool2d(
     let row = out_w * c;
     with_float!("max_pool2d", x.dtype(), T => {
         let src = x.dense_slice::<T>();
-        let mut cells = vec![0u8; n * out_h * row];
+        let mut cells = None;
         let y = Tensor::build::<T>(layout, x.device(), |out| {
-            if out.is_empty() {
-                return;
-            }
-            let rows = (GRAIN / (row * pool.kernel[0] * pool.kernel[1])).max(1);
-            let blocks = out.par_chunks_mut(rows * row).zip(cells.par_chunks_mut(rows * row));
-            blocks.enumerate().for_each(|(block, (out, cells))| {
-                for (i, out) in out.chunks_mut(row).enumerate() {
-                    let index = block * rows + i;
-                    let image = &src[index / out_h * h * w * c..][..h * w * c];
-                    let cells = &mut cells[i * row..(i + 1) * row];
-                    wide(
-                        #[inline(always)]
-                        || max_row(out, cells, image, [h, w, c], pool, index % out_h),
-                    );
+            cells = Some(Tensor::build::<u8>(layout, x.device(), |cells| {
+                if out.is_empty() {
+                    return;
                 }
-            });
+                let rows = (GRAIN / (row * pool.kernel[0] * pool.kernel[1])).max(1);
+                let blocks = out.par_chunks_mut(rows * row).zip(cells.par_chunks_mut(rows * row));
+                blocks.enumerate().for_each(|(block, (out, cells))| {
+                    for (i, out) in out.chunks_mut(row).enumerate() {
+                        let index = block * rows + i;
+                        let image = &src[index / out_h * h * w * c..][..h * w * c];
+                        let cells = &mut cells[i * row..(i + 1) * row];
+                        wide(
+                            #[inline(always)]
+                            || max_row(out, cells, image, [h, w, c], pool, index % out_h),
+                        );
+                    }
+                });
+            }));
         });
-        (y, Tensor::build::<u8>(layout, x.device(), |out| out.copy_from_slice(&cells)))
+        (y, cells.expect("built with the maxima"))
     })
 }
 

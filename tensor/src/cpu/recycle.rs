@@ -2,9 +2,14 @@
 //!
 //! A training step allocates the same sizes again and again. Fresh pages from the system cost a page fault
 //! each (about as much as filling the page), so large buffers go to a free list when dropped and come back
-//! at the next request of the same size class. The list holds at most as many bytes as were in use at the
-//! same time (what was not asked for longest makes room), and no result depends on it: kernels overwrite what
-//! they are given.
+//! at the next request of the same size class. The list holds about as many bytes as were in use at the same
+//! time (what was not asked for longest makes room), and no result depends on it: kernels overwrite what they
+//! are given.
+//!
+//! Some steps need more, since they use different sizes in turns: each would drop what the next phase asks for,
+//! so that a step of the predictor of V1 activity took a quarter of its memory afresh every time. So the list
+//! remembers the sizes it dropped last, and grows by what is asked for again. That costs no memory at the peak:
+//! what was asked for afresh was in use then, too.
 
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
@@ -36,17 +41,40 @@ struct FreeList {
     free: usize,
     in_use: usize,
     peak: usize,
+    /// Capacities that were dropped last, oldest first: at most `peak` bytes.
+    dropped: VecDeque<usize>,
+    dropped_bytes: usize,
+    /// What was asked for again after it was dropped; up to `peak` bytes of it are kept beyond `peak`.
+    missed: usize,
 }
 
-static FREE: Mutex<FreeList> =
-    Mutex::new(FreeList { buffers: VecDeque::new(), free: 0, in_use: 0, peak: 0 });
+static FREE: Mutex<FreeList> = Mutex::new(FreeList::new());
 
 impl FreeList {
+    const fn new() -> Self {
+        FreeList {
+            buffers: VecDeque::new(),
+            free: 0,
+            in_use: 0,
+            peak: 0,
+            dropped: VecDeque::new(),
+            dropped_bytes: 0,
+            missed: 0,
+        }
+    }
+
     /// Notes that `capacity` bytes are in use, and gives the address of a free buffer of that size, the one freed last.
     fn take(&mut self, capacity: usize) -> Option<usize> {
         self.in_use += capacity;
         self.peak = self.peak.max(self.in_use);
-        let at = self.buffers.iter().rposition(|buffer| buffer.0 == capacity)?;
+        let Some(at) = self.buffers.iter().rposition(|buffer| buffer.0 == capacity) else {
+            if let Some(at) = self.dropped.iter().rposition(|&dropped| dropped == capacity) {
+                self.dropped.remove(at);
+                self.dropped_bytes -= capacity;
+                self.missed += capacity;
+            }
+            return None;
+        };
         let (_, address) = self.buffers.remove(at)?;
         self.free -= capacity;
         Some(address)
@@ -59,11 +87,18 @@ impl FreeList {
         self.free += capacity;
         self.buffers.push_back((capacity, address));
         let mut evicted = Vec::new();
-        while self.free > self.peak
+        while self.free > self.peak + self.missed.min(self.peak)
             && let Some(oldest) = self.buffers.pop_front()
         {
             self.free -= oldest.0;
+            self.dropped.push_back(oldest.0);
+            self.dropped_bytes += oldest.0;
             evicted.push(oldest);
+        }
+        while self.dropped_bytes > self.peak
+            && let Some(oldest) = self.dropped.pop_front()
+        {
+            self.dropped_bytes -= oldest;
         }
         evicted
     }
@@ -138,15 +173,11 @@ impl Drop for Buffer {
 mod tests {
     use super::*;
 
-    fn empty() -> FreeList {
-        FreeList { buffers: VecDeque::new(), free: 0, in_use: 0, peak: 0 }
-    }
-
     /// Sizes of an earlier phase (another model, another batch) make room for those in use now. With a list that keeps
     /// what came first, the second size would be given back to the system at every step.
     #[test]
     fn sizes_that_come_back_push_out_stale_ones() {
-        let mut list = empty();
+        let mut list = FreeList::new();
         assert_eq!(list.take(100), None);
         assert_eq!(list.put(100, 1), []);
         assert_eq!(list.take(90), None);
@@ -158,8 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn the_list_never_holds_more_than_was_in_use_at_once() {
-        let mut list = empty();
+    fn the_list_holds_what_was_in_use_at_once() {
+        let mut list = FreeList::new();
         for size in [10, 20, 30] {
             list.take(size);
         }
@@ -172,6 +203,32 @@ mod tests {
         assert_eq!(list.put(25, 4), [(10, 1), (20, 2)]);
         assert_eq!(list.free, 55);
         assert_eq!((list.take(30), list.take(10)), (Some(3), None));
+    }
+
+    /// One buffer of each of several sizes in turns: a list of no more than was in use at once would drop them all.
+    #[test]
+    fn sizes_that_take_turns_are_all_kept_in_the_end() {
+        let mut list = FreeList::new();
+        let mut fresh = 0;
+        let mut round = |list: &mut FreeList, sizes: [usize; 3]| {
+            fresh = 0;
+            for size in sizes {
+                let address = list.take(size).unwrap_or_else(|| {
+                    fresh += 1;
+                    size
+                });
+                list.put(size, address);
+            }
+            fresh
+        };
+        let first: Vec<usize> = (0..4).map(|_| round(&mut list, [50, 20, 25])).collect();
+        assert_eq!(first, [3, 1, 0, 0]);
+        // No more than twice the peak, whatever comes.
+        for sizes in [[41, 42, 43], [31, 32, 33], [41, 42, 43], [31, 32, 33]] {
+            round(&mut list, sizes);
+            assert!(list.free <= 2 * list.peak, "{} of {}", list.free, list.peak);
+        }
+        assert_eq!(list.dropped_bytes, list.dropped.iter().sum::<usize>());
     }
 
     #[test]
