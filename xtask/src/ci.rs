@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("autograd", &["tensor"]),
     ("nn-derive", &[]),
     ("nn", &["tensor", "autograd", "nn-derive"]),
-    ("lpconv", &["tensor", "autograd", "nn"]),
+    ("lpconv", &["cuda-stand-in", "tensor", "autograd", "nn"]),
     ("vision", &["tensor", "autograd", "nn", "lpconv"]),
     ("neuro", &["tensor", "autograd", "nn", "lpconv", "vision"]),
     ("xtask", &["tensor", "autograd", "nn", "lpconv", "vision", "neuro"]),
