@@ -177,6 +177,13 @@ fn main() {
         ("gemm 512x16x25088", [512, 16, 25088], [false, false]),
         ("gemm 32x4096x4096 B^T", [32, 4096, 4096], [false, true]),
         ("gemm 1x4096x4096 B^T", [1, 4096, 4096], [false, true]),
+        // ConvNeXt-T's first stage: both linear layers, their input gradients and their weight gradients.
+        ("gemm 50176x384x96 B^T", [50176, 384, 96], [false, true]),
+        ("gemm 50176x96x384 B^T", [50176, 96, 384], [false, true]),
+        ("gemm 50176x96x384", [50176, 96, 384], [false, false]),
+        ("gemm 50176x384x96", [50176, 384, 96], [false, false]),
+        ("gemm 384x96x50176 A^T", [384, 96, 50176], [true, false]),
+        ("gemm 96x384x50176 A^T", [96, 384, 50176], [true, false]),
     ] {
         let matrix = |rows: usize, columns: usize, transposed: bool| match transposed {
             true => numbers(&[columns, rows]).transpose(0, 1),

@@ -1,8 +1,9 @@
-//! Matrix products of any strides, with a separate path for a single row or column.
+//! Matrix products of any strides, with a separate path for a few rows or columns.
 
+use crate::cpu::gemv::{FEW, Few, few_vectors};
 use crate::cpu::loops::Loops;
 use crate::cpu::microkernel::{Order, Real, Run, prefetch};
-use crate::cpu::product::{Join, Panels, Product, Strip, chunk_len};
+use crate::cpu::product::{Join, Panels, Product, Strip, chunk_len, is_large};
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
 use std::ops::Range;
@@ -10,49 +11,29 @@ use std::ops::Range;
 /// Distances of neighboring rows and of neighboring columns, in elements.
 pub(crate) type Strides = [usize; 2];
 
-/// `C = A · B`, or `C += A · B` with `accumulate`.
+/// One product: `C = A · B`, plus `bias` in every row if there is one.
 ///
 /// `A` is `[m, k]` and `B` is `[k, n]` with any strides; `C` is `[m, n]` with rows `ldc` apart. Sums over `k` run in a fixed
-/// order.
-///
-/// # Panics
-/// If a slice is too short for its matrix, or the rows of `C` overlap.
-#[allow(clippy::too_many_arguments)] // The argument list every BLAS user knows.
-pub(crate) fn gemm<T: Real>(
-    m: usize,
-    n: usize,
-    k: usize,
-    a: &[T],
-    a_strides: Strides,
-    b: &[T],
-    b_strides: Strides,
-    c: &mut [T],
-    ldc: usize,
-    accumulate: bool,
-) {
-    let shape = Gemm { m, n, k, a_strides, b_strides, ldc, accumulate };
-    gemm_batched(Isa::active(), &shape, 1, [a, b], [0, 0], c, 0);
-}
-
-/// The shape of one product, see [`gemm`].
+/// order, from the bias on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Gemm {
+pub(crate) struct Gemm<'a, T> {
     pub(crate) m: usize,
     pub(crate) n: usize,
     pub(crate) k: usize,
     pub(crate) a_strides: Strides,
     pub(crate) b_strides: Strides,
     pub(crate) ldc: usize,
-    pub(crate) accumulate: bool,
+    /// `[n]`
+    pub(crate) bias: Option<&'a [T]>,
 }
 
 /// `count` products of one shape; product `i` starts `i · ab_steps` into `A` and `B` and `i · c_step` into `C`.
 ///
 /// # Panics
-/// As [`gemm`], and if the products' parts of `C` overlap.
+/// If a slice is too short for its matrix, the rows of `C` overlap, or the products' parts of `C` overlap.
 pub(crate) fn gemm_batched<T: Real>(
     isa: Isa,
-    shape: &Gemm,
+    shape: &Gemm<T>,
     count: usize,
     [a, b]: [&[T]; 2],
     ab_steps: [usize; 2],
@@ -73,6 +54,8 @@ pub(crate) fn gemm_batched<T: Real>(
         let needed = last * ab_steps[1] + extent([k, n], b_strides);
         assert!(b.len() >= needed, "gemm: B has {} elements, needs {needed}", b.len());
     }
+    let bias_len = shape.bias.map_or(n, <[T]>::len);
+    assert!(bias_len == n, "gemm: a bias of {bias_len} elements for {n} columns");
     assert!(m == 1 || ldc >= n, "gemm: rows of C are {ldc} apart but {n} long");
     assert!(last == 0 || c_step >= c_extent, "gemm: products overlap in C");
     let needed = last * c_step + c_extent;
@@ -88,52 +71,81 @@ pub(crate) fn gemm_batched<T: Real>(
     });
 }
 
-unsafe fn product<T: Real>(isa: Isa, shape: &Gemm, a: *const T, b: *const T, c: *mut T) {
-    let Gemm { m, n, k, a_strides, b_strides: [b_rows, b_columns], ldc, accumulate } = *shape;
-    // SAFETY: the caller vouches for the operands' extents in all three cases.
+unsafe fn product<T: Real>(isa: Isa, shape: &Gemm<T>, a: *const T, b: *const T, c: *mut T) {
+    let Gemm { m, n, k, a_strides, b_strides: [b_rows, b_columns], ldc, bias } = *shape;
+    // SAFETY: the caller vouches for the operands' extents in all cases.
     unsafe {
-        if n == 1 {
-            return matrix_vector(isa, [m, k], a, a_strides, b, b_rows, c, ldc, accumulate);
+        if n <= FEW && n <= m {
+            let matrix = Few { start: a, size: [m, k], strides: a_strides };
+            let vectors = Few { start: b, size: [n, k], strides: [b_columns, b_rows] };
+            return few_vectors(isa, &matrix, &vectors, c, [ldc, 1], |_, j| {
+                bias.map_or(T::ZERO, |bias| bias[j])
+            });
         }
-        if m == 1 {
-            let b_strides = [b_columns, b_rows];
-            return matrix_vector(isa, [n, k], b, b_strides, a, a_strides[1], c, 1, accumulate);
+        if m <= FEW {
+            let matrix = Few { start: b, size: [n, k], strides: [b_columns, b_rows] };
+            let vectors = Few { start: a, size: [m, k], strides: a_strides };
+            return few_vectors(isa, &matrix, &vectors, c, [1, ldc], |i, _| {
+                bias.map_or(T::ZERO, |bias| bias[i])
+            });
         }
-        let ranges = k_ranges(shape, T::kernels(isa).columns);
-        if ranges == 1 {
-            return blocked_product(isa, shape, a, b, c, TASKS);
+        match k_ranges(shape, T::kernels(isa).columns) {
+            1 => blocked_product(isa, shape, a, b, c, TASKS),
+            ranges => long_product(isa, shape, a, b, c, ranges),
         }
-        let length = k.div_ceil(ranges);
-        let partial = Scratch::<T>::new(ranges * m * n);
-        let (a, b) = (Shared::new(a.cast_mut()), Shared::new(b.cast_mut()));
-        let (partial, c) = (Shared::new(partial.ptr()), Shared::new(c));
-        run_tasks(ranges, m * n * k, |range| {
-            let first = range * length;
-            let part = Gemm {
-                k: length.min(k.saturating_sub(first)),
-                ldc: n,
-                accumulate: false,
-                ..*shape
-            };
-            let a = a.ptr().wrapping_add(first * a_strides[1]);
-            let b = b.ptr().wrapping_add(first * b_rows);
-            // One block of rows: nobody else packs this range of B.
-            blocked_product(isa, &part, a, b, partial.ptr().wrapping_add(range * m * n), 1);
-        });
-        run_tasks(m, ranges * m * n, |i| {
-            for j in 0..n {
-                let c = c.ptr().add(i * ldc + j);
-                let old = if accumulate { *c } else { T::ZERO };
-                let part = |range: usize| *partial.ptr().add((range * m + i) * n + j);
-                *c = (0..ranges).fold(old, |sum, range| sum + part(range));
-            }
-        });
     }
+}
+
+/// A product of a long sum: each range of `k` is summed on its own.
+unsafe fn long_product<T: Real>(
+    isa: Isa,
+    shape: &Gemm<T>,
+    a: *const T,
+    b: *const T,
+    c: *mut T,
+    ranges: usize,
+) {
+    let Gemm { m, n, k, a_strides, b_strides: [b_rows, b_columns], ldc, bias } = *shape;
+    let length = k.div_ceil(ranges);
+    let partial = Scratch::<T>::new(ranges * m * n);
+    let (a, b) = (Shared::new(a.cast_mut()), Shared::new(b.cast_mut()));
+    let (partial, c) = (Shared::new(partial.ptr()), Shared::new(c));
+    // The second operand is packed, so that should be the narrow one; the sums are put the right way around in the end.
+    let turned = m < n;
+    let [row, column] = if turned { [1, m] } else { [n, 1] };
+    run_tasks(ranges, m * n * k, |range| {
+        let first = range * length;
+        let a = a.ptr().wrapping_add(first * a_strides[1]).cast_const();
+        let b = b.ptr().wrapping_add(first * b_rows).cast_const();
+        let part = Gemm { k: length.min(k.saturating_sub(first)), ldc: n, bias: None, ..*shape };
+        let sums = partial.ptr().wrapping_add(range * m * n);
+        // SAFETY: the caller's operands, and a range's own part of the sums. One block of rows: nobody else packs this range.
+        unsafe {
+            if turned {
+                let (a_strides, b_strides) = ([b_columns, b_rows], [a_strides[1], a_strides[0]]);
+                let part = Gemm { m: n, n: m, ldc: m, a_strides, b_strides, ..part };
+                blocked_product(isa, &part, b, a, sums, 1);
+            } else {
+                blocked_product(isa, &part, a, b, sums, 1);
+            }
+        }
+    });
+    run_tasks(m, ranges * m * n, |i| {
+        for j in 0..n {
+            let start = bias.map_or(T::ZERO, |bias| bias[j]);
+            let at =
+                |range: usize| partial.ptr().wrapping_add(range * m * n + i * row + j * column);
+            // SAFETY: all sums have been written, and each row of C belongs to one task.
+            unsafe {
+                *c.ptr().add(i * ldc + j) = (0..ranges).fold(start, |sum, range| sum + *at(range));
+            }
+        }
+    });
 }
 
 /// Ranges that `k` is cut into, to be summed apart: for small results of long sums, as weight gradients are, there are no
 /// other tasks that would not pack the same part of `B` twice.
-fn k_ranges(shape: &Gemm, width: usize) -> usize {
+fn k_ranges<T>(shape: &Gemm<T>, width: usize) -> usize {
     let Gemm { m, n, k, .. } = *shape;
     const LONG: usize = 2048;
     const MOST: usize = 16;
@@ -149,13 +161,13 @@ fn k_ranges(shape: &Gemm, width: usize) -> usize {
 /// The operands have the extents of the shape, `C` is touched by nobody else, and the instruction set is available.
 pub(crate) unsafe fn blocked_product<T: Real>(
     isa: Isa,
-    shape: &Gemm,
+    shape: &Gemm<T>,
     a: *const T,
     b: *const T,
     c: *mut T,
     tasks: usize,
 ) {
-    let Gemm { m, n, k, a_strides, b_strides: [b_rows, b_columns], ldc, accumulate } = *shape;
+    let Gemm { m, n, k, a_strides, b_strides: [b_rows, b_columns], ldc, bias } = *shape;
     // SAFETY: the caller vouches for the operands' extents.
     unsafe {
         let kernels = T::kernels(isa);
@@ -190,8 +202,10 @@ pub(crate) unsafe fn blocked_product<T: Real>(
             columns: n,
             c,
             ldc,
-            bias: None,
-            accumulate,
+            bias,
+            accumulate: false,
+            far: true,
+            large: is_large::<T>(m * n),
             join: Join::Add,
             groups: 1,
             a_group: 0,
@@ -324,58 +338,6 @@ unsafe fn pack_panels<T: Real>(
     }
 }
 
-/// `out[i · out_step] = (accumulate ? … : 0) + Σ_k matrix(i, k) · x[k · x_step]`.
-#[allow(clippy::too_many_arguments)] // One caller; the list is the formula's.
-unsafe fn matrix_vector<T: Real>(
-    isa: Isa,
-    [rows, k]: [usize; 2],
-    matrix: *const T,
-    [rs, cs]: Strides,
-    x: *const T,
-    x_step: usize,
-    out: *mut T,
-    out_step: usize,
-    accumulate: bool,
-) {
-    // Rows of a task, and (where columns are combined) columns taken at once: 4 KiB of `out` stay in L1.
-    const ROWS: usize = 512;
-    const COLUMNS: usize = 8;
-    // SAFETY: the caller vouches for the extents.
-    let x: Vec<T> = (0..k).map(|i| unsafe { *x.add(i * x_step) }).collect();
-    let (matrix, out) = (Shared::new(matrix.cast_mut()), Shared::new(out));
-    let loops = T::loops(isa);
-    run_tasks(rows.div_ceil(ROWS), rows * k, |task| {
-        let first = task * ROWS;
-        let count = ROWS.min(rows - first);
-        let matrix = matrix.ptr().wrapping_add(first * rs).cast_const();
-        let out = out.ptr().wrapping_add(first * out_step);
-        // SAFETY: the rows of a task lie inside the matrix and belong to no other task.
-        unsafe {
-            let mut sums = [T::ZERO; ROWS];
-            if rs == 1 && cs != 1 {
-                for (block, x) in x.chunks(COLUMNS).enumerate() {
-                    let columns = matrix.add(block * COLUMNS * cs);
-                    (loops.combine)(sums.as_mut_ptr(), count, columns, cs, x, true);
-                }
-            } else if cs == 1 {
-                for (i, sum) in sums[..count].iter_mut().enumerate() {
-                    *sum = (loops.dot)(matrix.add(i * rs), x.as_ptr(), k);
-                }
-            } else {
-                for (i, sum) in sums[..count].iter_mut().enumerate() {
-                    for (j, &x) in x.iter().enumerate() {
-                        *sum += *matrix.add(i * rs + j * cs) * x;
-                    }
-                }
-            }
-            for (i, &sum) in sums[..count].iter().enumerate() {
-                let out = out.add(i * out_step);
-                *out = if accumulate { *out + sum } else { sum };
-            }
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,20 +356,14 @@ mod tests {
         }
     }
 
-    fn check(
-        [m, n, k]: [usize; 3],
-        orders: [usize; 2],
-        gap: usize,
-        accumulate: bool,
-        count: usize,
-    ) {
+    fn check([m, n, k]: [usize; 3], orders: [usize; 2], gap: usize, with_bias: bool, count: usize) {
         let (a_strides, a_len) = layout(m, k, orders[0], gap);
         let (b_strides, b_len) = layout(k, n, orders[1], gap);
         let ldc = n + gap;
-        let [a, b, c] =
-            [a_len * count, b_len * count, m * ldc * count].map(|len| numbers(len, len));
+        let lens = [a_len * count, b_len * count, m * ldc * count, n];
+        let [a, b, c, bias] = lens.map(|len| numbers(len, len));
         let mut expected = c.clone();
-        let mut magnitude: Vec<f64> = c.iter().map(|x| x.abs()).collect();
+        let mut magnitude: Vec<f64> = vec![1.0; c.len()];
         for i in 0..count {
             for (row, column) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
                 let product = |p: usize| {
@@ -417,19 +373,29 @@ mod tests {
                 let dot: f64 = (0..k).map(product).sum();
                 magnitude[i * m * ldc + row * ldc + column] +=
                     (0..k).map(|p| product(p).abs()).sum::<f64>();
-                let at = &mut expected[i * m * ldc + row * ldc + column];
-                *at = dot + if accumulate { *at } else { 0.0 };
+                let start = if with_bias { bias[column] } else { 0.0 };
+                expected[i * m * ldc + row * ldc + column] = dot + start;
             }
         }
-        let shape = Gemm { m, n, k, a_strides, b_strides, ldc, accumulate };
         let steps = [a_len, b_len];
         let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<_>>();
-        let (a32, b32) = (narrow(&a), narrow(&b));
+        let (a32, b32, bias32) = (narrow(&a), narrow(&b), narrow(&bias));
+        let shape =
+            Gemm { m, n, k, a_strides, b_strides, ldc, bias: with_bias.then_some(bias.as_slice()) };
+        let shape32 = Gemm {
+            m,
+            n,
+            k,
+            a_strides,
+            b_strides,
+            ldc,
+            bias: with_bias.then_some(bias32.as_slice()),
+        };
         for isa in Isa::available() {
             let mut found = c.clone();
             gemm_batched(isa, &shape, count, [&a, &b], steps, &mut found, m * ldc);
             let mut found32 = narrow(&c);
-            gemm_batched(isa, &shape, count, [&a32, &b32], steps, &mut found32, m * ldc);
+            gemm_batched(isa, &shape32, count, [&a32, &b32], steps, &mut found32, m * ldc);
             for (i, &e) in expected.iter().enumerate() {
                 let near = |x: f64, eps: f64| (x - e).abs() <= eps * magnitude[i];
                 assert!(near(found[i], 1e-14), "{isa:?} f64 {shape:?} [{i}]: {} for {e}", found[i]);
@@ -446,16 +412,17 @@ mod tests {
         #[test]
         fn any_shape_and_order(
             m in 0..70usize, n in 0..70usize, k in 0..90usize, orders in [0..3usize, 0..3usize],
-            gap in 0..3usize, accumulate: bool, count in 1..3usize,
+            gap in 0..3usize, with_bias: bool, count in 1..3usize,
         ) {
-            check([m, n, k], orders, gap, accumulate, count);
+            check([m, n, k], orders, gap, with_bias, count);
         }
 
         #[test]
-        fn one_row_or_column(
-            len in 0..1100usize, k in 0..300usize, column: bool, orders in [0..3usize, 0..3usize], accumulate: bool,
+        fn a_few_rows_or_columns(
+            len in 0..1100usize, few in 1..=FEW + 1, k in 0..300usize, columns: bool, orders in [0..3usize, 0..3usize],
+            with_bias: bool,
         ) {
-            check(if column { [len, 1, k] } else { [1, len, k] }, orders, 0, accumulate, 1);
+            check(if columns { [len, few, k] } else { [few, len, k] }, orders, 0, with_bias, 1);
         }
     }
 
@@ -477,7 +444,18 @@ mod tests {
         let run = |threads: usize| {
             let mut c = vec![0.0; 200 * 150];
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| gemm(200, 150, 300, &a, [300, 1], &b, [150, 1], &mut c, 150, false));
+            let shape = Gemm {
+                m: 200,
+                n: 150,
+                k: 300,
+                a_strides: [300, 1],
+                b_strides: [150, 1],
+                ldc: 150,
+                bias: None,
+            };
+            pool.install(|| {
+                gemm_batched(Isa::active(), &shape, 1, [&a, &b], [0, 0], &mut c, 0);
+            });
             c.into_iter().map(f64::to_bits).collect::<Vec<_>>()
         };
         assert!(run(1) == run(2) && run(1) == run(5));

@@ -2,7 +2,8 @@
 
 use super::{
     conv::{ConvGeometry, conv_forward, conv_input_grad, conv_weight_grad},
-    gemm::gemm,
+    gemm::{Gemm, gemm_batched},
+    simd::Isa,
 };
 use crate::{Conv2dOptions, Shape, Tensor, dtype::with_float, layout::Layout};
 
@@ -77,29 +78,20 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tens
     let [x_strides, [o_stride, i_stride]] = [x, weight].map(|t| [t.strides()[0], t.strides()[1]]);
     with_float!("linear", x.dtype(), T => {
         Tensor::build::<T>(layout, x.device(), |y| {
-            if y.is_empty() {
-                return;
-            }
-            match bias {
-                Some(b) => {
-                    let b = b.dense_slice::<T>();
-                    y.chunks_mut(outputs).for_each(|row| row.copy_from_slice(b));
-                }
-                None if inputs == 0 => y.fill(0.0),
-                None => {}
-            }
-            gemm(
-                rows,
-                outputs,
-                inputs,
+            let product = Gemm {
+                m: rows,
+                n: outputs,
+                k: inputs,
+                a_strides: x_strides,
+                b_strides: [i_stride, o_stride],
+                ldc: outputs,
+                bias: bias.map(|b| b.dense_slice::<T>()),
+            };
+            let operands = [
                 &x.storage_slice::<T>()[x.layout.offset..],
-                x_strides,
                 &weight.storage_slice::<T>()[weight.layout.offset..],
-                [i_stride, o_stride],
-                y,
-                outputs,
-                bias.is_some() || inputs == 0,
-            );
+            ];
+            gemm_batched(Isa::active(), &product, 1, operands, [0, 0], y, 0);
         })
     })
 }

@@ -13,16 +13,16 @@ pub(super) fn matmul(a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
     let (row, column) = (rank - 2, rank - 1);
     let out = Layout::contiguous(shape);
     let strides = |l: &Layout| [l.strides()[row], l.strides()[column]];
-    let product = Gemm {
-        m: shape[row],
-        n: shape[column],
-        k: a.dims()[column],
-        a_strides: strides(&a.layout),
-        b_strides: strides(&b.layout),
-        ldc: shape[column],
-        accumulate: false,
-    };
     with_float!("matmul", a.dtype(), T => Tensor::build::<T>(out, a.device(), |c| {
+        let product = Gemm {
+            m: shape[row],
+            n: shape[column],
+            k: a.dims()[column],
+            a_strides: strides(&a.layout),
+            b_strides: strides(&b.layout),
+            ldc: shape[column],
+            bias: None,
+        };
         if c.is_empty() || product.k == 0 {
             c.fill(0.0);
             return;

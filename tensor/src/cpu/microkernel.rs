@@ -47,6 +47,10 @@ pub(crate) struct Tile<'a, T> {
     pub(crate) start_step: usize,
     /// In the end add what `C` holds.
     pub(crate) add: bool,
+    /// Write whole rows of the tile past the caches; they are then aligned to a register.
+    pub(crate) stream: bool,
+    /// Elements from what is read of `A` to what is asked for ahead of its use; 0 to ask for nothing.
+    pub(crate) ahead: usize,
 }
 
 /// A compiled tile.
@@ -119,16 +123,27 @@ unsafe fn tile<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool
                 }
                 let mut a = a_start.wrapping_offset(run.a);
                 let mut b = b_start.wrapping_add(run.b * 2 * V::LANES);
-                for _ in 0..run.len {
-                    let columns: [V; N] = std::array::from_fn(|v| V::load(b.add(v * V::LANES)));
-                    for (i, row) in acc.iter_mut().enumerate() {
-                        let x = V::splat(*a.add(i * row_step));
-                        for (sum, column) in row.iter_mut().zip(columns) {
-                            *sum = x.mul_add(column, *sum);
-                        }
+                let mut left = run.len;
+                while left > 0 {
+                    let steps = if ROW_MAJOR && t.ahead > 0 { left.min(LINE) } else { left };
+                    left -= steps;
+                    if ROW_MAJOR && t.ahead > 0 {
+                        (0..MR).for_each(|row| prefetch(a.wrapping_add(row * row_step + t.ahead)));
                     }
-                    a = a.wrapping_add(k_step);
-                    b = b.wrapping_add(2 * V::LANES);
+                    for _ in 0..steps {
+                        if !ROW_MAJOR {
+                            prefetch(a.wrapping_add(t.ahead + MR - 1));
+                        }
+                        let columns: [V; N] = std::array::from_fn(|v| V::load(b.add(v * V::LANES)));
+                        for (i, row) in acc.iter_mut().enumerate() {
+                            let x = V::splat(*a.add(i * row_step));
+                            for (sum, column) in row.iter_mut().zip(columns) {
+                                *sum = x.mul_add(column, *sum);
+                            }
+                        }
+                        a = a.wrapping_add(k_step);
+                        b = b.wrapping_add(2 * V::LANES);
+                    }
                 }
             }
             a_start = a_start.wrapping_add(t.a_repeat);
@@ -138,7 +153,9 @@ unsafe fn tile<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool
             for (v, &sum) in row.iter().enumerate() {
                 let c = t.c.wrapping_add(i * t.ldc + v * V::LANES);
                 let old = if t.add { load_columns::<V, N>(t, c, v) } else { V::zero() };
-                if t.columns == N * V::LANES {
+                if t.columns == N * V::LANES && t.stream {
+                    sum.add(old).stream(c);
+                } else if t.columns == N * V::LANES {
                     sum.add(old).store(c);
                 } else {
                     sum.add(old).store_part(c, t.columns.saturating_sub(v * V::LANES));
@@ -147,6 +164,9 @@ unsafe fn tile<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool
         }
     }
 }
+
+/// `f32` of a cache line.
+const LINE: usize = 16;
 
 /// Asks for the cache line of an address that will be read soon; any address will do.
 #[inline(always)]

@@ -6,6 +6,7 @@ pub(crate) mod conv;
 mod elementwise;
 mod float;
 pub(crate) mod gemm;
+mod gemv;
 mod grid_sample;
 mod index;
 mod lanes;

@@ -8,6 +8,7 @@
 
 use crate::cpu::microkernel::{Kernels, Order, Real, Run, Tile};
 use crate::cpu::scratch::{Scratch, run_tasks};
+use crate::cpu::simd::finish_streams;
 use std::ops::Range;
 
 /// Bytes of one column of a chunk of a panel: 1024 `f32` make 128 KiB with 32 columns, an eighth of a 1 MiB L2.
@@ -18,6 +19,16 @@ pub(crate) const BLOCK_ROWS: usize = 256;
 
 /// Tasks to aim at: enough to balance uneven ones over a few threads.
 const TASKS: usize = 32;
+
+/// Steps of `k` after which an element of a column-major `A` is used: some 400 cycles.
+const STEPS_AHEAD: usize = 16;
+
+const LINE_BYTES: usize = 64;
+
+/// Whether so many elements would fill the caches of the whole processor, or most of them.
+pub(crate) fn is_large<T>(elements: usize) -> bool {
+    elements * size_of::<T>() > 32 << 20
+}
 
 /// The largest chunk of `k` for a number type.
 pub(crate) fn chunk_len<T>() -> usize {
@@ -80,6 +91,10 @@ pub(crate) struct Product<'a, T: Real> {
     /// How the chunks of a sum come together.
     pub(crate) join: Join,
     pub(crate) groups: usize,
+    /// Whether `A` comes from memory, and not from a cache: then it is asked for ahead of its use.
+    pub(crate) far: bool,
+    /// Whether `C` is [larger than the caches](is_large), and would only push other things out of them.
+    pub(crate) large: bool,
     /// Distance of the groups in `A` and in `C`.
     pub(crate) a_group: usize,
     pub(crate) c_group: usize,
@@ -153,6 +168,12 @@ impl<T: Real> Product<'_, T> {
             Panels::Packed(_) => None,
             Panels::Local(_) => Some(Scratch::<T>::new(self.panel_group * panel_len)),
         };
+        let stream = self.streams();
+        // The rows of the next tile, or the next steps of k.
+        let ahead = match self.order {
+            Order::RowMajor => self.kernels.rows() * self.lda,
+            Order::ColumnMajor => STEPS_AHEAD * self.lda,
+        };
         for chunk in part.chunks.clone() {
             // With one repeat the runs are cut at the chunk's borders, with several the chunk is some of them.
             let rows = chunk * self.chunk..((chunk + 1) * self.chunk).min(self.repeats * self.k);
@@ -213,6 +234,8 @@ impl<T: Real> Product<'_, T> {
                             start,
                             start_step,
                             add: accumulate && self.join == Join::Add,
+                            stream,
+                            ahead: if self.far && panel == panels.start { ahead } else { 0 },
                         };
                         // SAFETY: the caller vouches for A, B and C.
                         unsafe { self.run_strip(tile, strip.rows) };
@@ -220,6 +243,20 @@ impl<T: Real> Product<'_, T> {
                 }
             }
         }
+        if stream {
+            finish_streams();
+        }
+    }
+
+    /// Whether `C` is large, and written once and in whole registers.
+    fn streams(&self) -> bool {
+        let aligned = |bytes: usize| bytes.is_multiple_of(LINE_BYTES);
+        self.large
+            && self.chunks() == 1
+            && !self.accumulate
+            && aligned(self.c.addr())
+            && aligned(self.ldc * size_of::<T>())
+            && aligned(self.c_group * size_of::<T>())
     }
 
     /// Cuts a strip into tiles of nearly equal height: 32 rows as 11 + 11 + 10, not as 14 + 14 + 4.

@@ -12,13 +12,13 @@
 //! what was asked for afresh was in use then, too.
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    alloc::{Layout, alloc, dealloc, handle_alloc_error},
     collections::VecDeque,
     ptr::NonNull,
     sync::Mutex,
 };
 
-/// Alignment of every buffer: one cache line, one AVX-512 register.
+/// Alignment of every buffer: one cache line, one AVX-512 register; large ones are aligned to a huge page.
 const ALIGN: usize = 64;
 /// Smaller buffers are left to the system's allocator, which is fast for them.
 const SMALLEST_RECYCLED: usize = 32 * 1024;
@@ -113,8 +113,26 @@ fn size_class(bytes: usize) -> usize {
 }
 
 fn layout(capacity: usize) -> Layout {
-    Layout::from_size_align(capacity, ALIGN)
+    let align = if capacity >= 2 * HUGE_PAGE { HUGE_PAGE } else { ALIGN };
+    Layout::from_size_align(capacity, align)
         .expect("a tensor is smaller than half the address space")
+}
+
+/// A page of the second size of x86-64 and of the usual AArch64 systems.
+const HUGE_PAGE: usize = 2 << 20;
+
+/// Asks the system to back whole huge pages of a block with such: a kernel that walks rows far apart would spend much of its
+/// time on translating addresses, the more so in a virtual machine. A block is used as well without.
+fn ask_for_huge_pages(ptr: *mut u8, capacity: usize) {
+    #[cfg(target_os = "linux")]
+    if capacity >= 2 * HUGE_PAGE {
+        // SAFETY: advice on memory that the caller has just allocated, aligned to a huge page by `layout`.
+        unsafe {
+            libc::madvise(ptr.cast(), capacity / HUGE_PAGE * HUGE_PAGE, libc::MADV_HUGEPAGE);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (ptr, capacity);
 }
 
 impl Buffer {
@@ -132,10 +150,17 @@ impl Buffer {
     }
 
     fn fresh(capacity: usize) -> NonNull<u8> {
-        // Kernels may not be given uninitialized memory. Filling costs a pass (at this alignment the system's zero
-        // pages are written once more), but only for a buffer that was never used before.
+        // Kernels may not be given uninitialized memory. Filling costs a pass (the system's zero pages are written once
+        // more), but only for a buffer that was never used before.
         // SAFETY: the layout has a size of at least ALIGN bytes.
-        let ptr = unsafe { alloc_zeroed(layout(capacity)) };
+        let ptr = unsafe {
+            let ptr = alloc(layout(capacity));
+            if !ptr.is_null() {
+                ask_for_huge_pages(ptr, capacity);
+                ptr.write_bytes(0, capacity);
+            }
+            ptr
+        };
         NonNull::new(ptr).unwrap_or_else(|| handle_alloc_error(layout(capacity)))
     }
 

@@ -93,6 +93,16 @@ impl Isa {
     }
 }
 
+/// Orders what [`Vector::stream`] wrote before whatever this thread does next.
+#[inline(always)]
+pub(crate) fn finish_streams() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: part of every x86-64 processor.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
+}
+
 /// A register of `LANES` numbers.
 ///
 /// All functions are unsafe for one common reason: they may only run where the vector's instruction set is available, and
@@ -110,6 +120,13 @@ pub(crate) trait Vector: Copy {
     unsafe fn load_part(from: *const Self::Elem, count: usize) -> Self;
     unsafe fn store(self, to: *mut Self::Elem);
     unsafe fn store_part(self, to: *mut Self::Elem, count: usize);
+    /// Stores past the caches where the instruction set can; `to` is aligned to the register. Other threads see it after
+    /// [`finish_streams`].
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut Self::Elem) {
+        // SAFETY: the caller's contract is that of `store` and more.
+        unsafe { self.store(to) }
+    }
     unsafe fn add(self, other: Self) -> Self;
     /// `self · factor + term`; fused where the instruction set fuses.
     unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
@@ -219,7 +236,7 @@ mod x86 {
 
     macro_rules! impl_avx512 {
         ($vector:ty, $elem:tt, $lanes:literal, $mask:ty, $zero:ident, $splat:ident, $load:ident, $load_part:ident,
-         $store:ident, $store_part:ident, $add:ident, $fma:ident) => {
+         $store:ident, $stream:ident, $store_part:ident, $add:ident, $fma:ident) => {
             impl Vector for $vector {
                 type Elem = $elem;
                 const LANES: usize = $lanes;
@@ -253,6 +270,11 @@ mod x86 {
                     unsafe { $store(to, self) }
                 }
                 #[inline(always)]
+                unsafe fn stream(self, to: *mut $elem) {
+                    // SAFETY: as for `load`; the caller vouches for the alignment.
+                    unsafe { $stream(to, self) }
+                }
+                #[inline(always)]
                 unsafe fn store_part(self, to: *mut $elem, count: usize) {
                     let mask = ((1u32 << count.min($lanes)) - 1) as $mask;
                     // SAFETY: as for `load_part`.
@@ -282,6 +304,7 @@ mod x86 {
         _mm512_loadu_ps,
         _mm512_maskz_loadu_ps,
         _mm512_storeu_ps,
+        _mm512_stream_ps,
         _mm512_mask_storeu_ps,
         _mm512_add_ps,
         _mm512_fmadd_ps
@@ -296,6 +319,7 @@ mod x86 {
         _mm512_loadu_pd,
         _mm512_maskz_loadu_pd,
         _mm512_storeu_pd,
+        _mm512_stream_pd,
         _mm512_mask_storeu_pd,
         _mm512_add_pd,
         _mm512_fmadd_pd
@@ -346,7 +370,7 @@ mod x86 {
 
     macro_rules! impl_avx2 {
         ($vector:ty, $elem:tt, $lanes:literal, $masks:ident, $zero:ident, $splat:ident, $load:ident, $load_part:ident,
-         $store:ident, $store_part:ident, $add:ident, $fma:ident) => {
+         $store:ident, $stream:ident, $store_part:ident, $add:ident, $fma:ident) => {
             impl Vector for $vector {
                 type Elem = $elem;
                 const LANES: usize = $lanes;
@@ -382,6 +406,11 @@ mod x86 {
                     unsafe { $store(to, self) }
                 }
                 #[inline(always)]
+                unsafe fn stream(self, to: *mut $elem) {
+                    // SAFETY: as for `load`; the caller vouches for the alignment.
+                    unsafe { $stream(to, self) }
+                }
+                #[inline(always)]
                 unsafe fn store_part(self, to: *mut $elem, count: usize) {
                     // SAFETY: as for `load_part`.
                     unsafe {
@@ -413,6 +442,7 @@ mod x86 {
         _mm256_loadu_ps,
         _mm256_maskload_ps,
         _mm256_storeu_ps,
+        _mm256_stream_ps,
         _mm256_maskstore_ps,
         _mm256_add_ps,
         _mm256_fmadd_ps
@@ -427,6 +457,7 @@ mod x86 {
         _mm256_loadu_pd,
         _mm256_maskload_pd,
         _mm256_storeu_pd,
+        _mm256_stream_pd,
         _mm256_maskstore_pd,
         _mm256_add_pd,
         _mm256_fmadd_pd

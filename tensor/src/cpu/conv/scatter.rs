@@ -38,7 +38,7 @@ pub(super) fn run<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx: &m
                 a_strides: [g.o, 1],
                 b_strides: [columns, 1],
                 ldc: columns,
-                accumulate: false,
+                bias: None,
             };
             let dy = dy[(n * g.oh + first) * g.ow * g.o..].as_ptr();
             // SAFETY: these rows of dy, all of the weight, and room for as many products; `isa` comes from the caller.

@@ -5,7 +5,7 @@ use crate::cpu::conv::axis::Axis;
 use crate::cpu::conv::pack::{self, ChannelBlocks, Sizes, WeightPacking};
 use crate::cpu::gemm::even_chunk;
 use crate::cpu::microkernel::{Order, Real, Run};
-use crate::cpu::product::{BLOCK_ROWS, Join, Panels, Product, Strip, chunk_len};
+use crate::cpu::product::{BLOCK_ROWS, Join, Panels, Product, Strip, chunk_len, is_large};
 use crate::cpu::simd::Isa;
 use std::ops::Range;
 
@@ -251,6 +251,8 @@ impl<T: Real> Sliding<'_, T> {
             ldc: 0,
             bias,
             accumulate: false,
+            far: false,
+            large: is_large::<T>(out.len()),
             join: Join::Continue,
             groups: self.g.groups,
             a_group: 0,

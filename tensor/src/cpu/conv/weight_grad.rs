@@ -214,6 +214,8 @@ impl<'a, T: Real> WeightGrad<'a, T> {
             ldc: self.width,
             bias: None,
             accumulate: false,
+            far: false,
+            large: false,
             join: Join::Add,
             groups: self.g.groups,
             a_group: self.input.group,

@@ -260,6 +260,8 @@ impl<T: Real> Multiply<T> {
                     start: std::ptr::null(),
                     start_step: 0,
                     add: self.add || first > 0,
+                    stream: false,
+                    ahead: 0,
                 };
                 // SAFETY: rows and k of the operands.
                 unsafe { tiles[height - 1](&tile) };
