@@ -75,14 +75,16 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm<T>, a: *const T, b: *const T, 
     let Gemm { m, n, k, a_strides, b_strides: [b_rows, b_columns], ldc, bias } = *shape;
     // SAFETY: the caller vouches for the operands' extents in all cases.
     unsafe {
-        if n <= FEW && n <= m {
+        // A short sum is worth no call for each element.
+        let few = if k < 16 { 1 } else { FEW };
+        if n <= few && n <= m {
             let matrix = Few { start: a, size: [m, k], strides: a_strides };
             let vectors = Few { start: b, size: [n, k], strides: [b_columns, b_rows] };
             return few_vectors(isa, &matrix, &vectors, c, [ldc, 1], |_, j| {
                 bias.map_or(T::ZERO, |bias| bias[j])
             });
         }
-        if m <= FEW {
+        if m <= few {
             let matrix = Few { start: b, size: [n, k], strides: [b_columns, b_rows] };
             let vectors = Few { start: a, size: [m, k], strides: a_strides };
             return few_vectors(isa, &matrix, &vectors, c, [1, ldc], |i, _| {

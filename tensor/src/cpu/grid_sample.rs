@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{float::Float, pad::for_each_image_row, parallel::GRAIN};
+use super::{float::Float, pad::for_each_image_row, parallel::GRAIN, wide::wide};
 use crate::{Shape, Tensor, dtype::with_float, layout::Layout, ops::Sampling};
 
 /// Work of a sample beside its channels, in elements: two sets of weights.
@@ -19,11 +19,16 @@ pub(super) fn grid_sample(x: &Tensor, grid: &Tensor, sampling: &Sampling, shape:
                 let src = &src[image * h * w * c..][..h * w * c];
                 let places = &grid[(image * out_h + row) * out_w * 2..][..out_w * 2];
                 y.fill(T::ZERO);
-                for (y, place) in y.chunks_mut(c).zip(places.chunks(2)) {
-                    for_each_pixel(place, sampling, [h, w], |pixel, weight| {
-                        add(y, &src[pixel * c..][..c], weight);
-                    });
-                }
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (y, place) in y.chunks_mut(c).zip(places.chunks(2)) {
+                            for_each_pixel(place, sampling, [h, w], |pixel, weight| {
+                                add(y, &src[pixel * c..][..c], weight);
+                            });
+                        }
+                    },
+                );
             });
         })
     })
@@ -48,11 +53,17 @@ pub(super) fn grid_sample_transpose(
                 let samples = out_h * out_w;
                 let src = src[i * samples * c..][..samples * c].chunks(c);
                 dx.fill(T::ZERO);
-                for (src, place) in src.zip(grid[i * samples * 2..][..samples * 2].chunks(2)) {
-                    for_each_pixel(place, sampling, [h, w], |pixel, weight| {
-                        add(&mut dx[pixel * c..][..c], src, weight);
-                    });
-                }
+                let places = grid[i * samples * 2..][..samples * 2].chunks(2);
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (src, place) in src.zip(places) {
+                            for_each_pixel(place, sampling, [h, w], |pixel, weight| {
+                                add(&mut dx[pixel * c..][..c], src, weight);
+                            });
+                        }
+                    },
+                );
             };
             let images = h * w * c;
             if src.len() * WEIGHTS <= GRAIN {

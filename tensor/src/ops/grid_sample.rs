@@ -97,10 +97,15 @@ impl Sampling {
     }
 
     /// The weights of the pixels of axis 0 (rows) or 1 (columns), of length `len`, at the grid's coordinate `g`.
+    #[inline(always)]
     pub(crate) fn taps(&self, axis: usize, len: usize, g: f64) -> AxisTaps {
         let GridSample { mode, padding, align_corners } = self.options;
         let scale = if align_corners { (len as f64 - 1.0) / 2.0 } else { len as f64 / 2.0 };
         let position = if align_corners { (g + 1.0) * scale } else { (g + 1.0) * scale - 0.5 };
+        if mode == SampleMode::Bilinear && padding == SamplePadding::Zeros && self.order[axis] <= 1
+        {
+            return linear_taps(position, len, (self.order[axis] == 1).then_some(scale));
+        }
         let bounds = if align_corners { (0.0, len as f64 - 1.0) } else { (-0.5, len as f64 - 0.5) };
         let pad = |position: f64| match padding {
             SamplePadding::Zeros => (position, 1.0),
@@ -135,6 +140,24 @@ impl Sampling {
         }
         taps
     }
+}
+
+/// What [`Sampling::taps`] gives for straight lines with zeros outside, or for their derivative times `slope`: the same bits
+/// without polynomials, for this is what nearly every network asks for.
+#[inline(always)]
+fn linear_taps(position: f64, len: usize, slope: Option<f64>) -> AxisTaps {
+    let first = position.floor();
+    let t = position - first;
+    let weights = slope.map_or([1.0 - t, t], |slope| [-slope, slope]);
+    let mut taps = AxisTaps::default();
+    for (k, weight) in weights.into_iter().enumerate() {
+        let pixel = first + k as f64;
+        if pixel >= 0.0 && pixel < len as f64 {
+            taps.taps[taps.count] = (pixel as usize, weight);
+            taps.count += 1;
+        }
+    }
+    taps
 }
 
 /// A position moved to the nearest pixel, and the derivative of that; 0 at the border pixels, as in PyTorch.
