@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("lpconv", &["cuda-stand-in", "tensor", "autograd", "nn"]),
     ("vision", &["tensor", "autograd", "nn", "lpconv"]),
     ("neuro", &["tensor", "autograd", "nn", "lpconv", "vision"]),
-    ("xtask", &["tensor", "autograd", "nn", "lpconv", "vision", "neuro"]),
+    ("xtask", &["cuda-stand-in", "tensor", "autograd", "nn", "lpconv", "vision", "neuro"]),
 ];
 
 /// Runs all checks.

@@ -6,9 +6,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     bench::{self, BenchArgs},
-    ci,
+    ci, devices,
     experiments::{self, Request, ScaleName},
     failure::{Failure, MOST_THREADS},
+    kernels::{self, KernelsArgs},
     profile::{nan_traced, profiled},
     verify::VerifyArgs,
 };
@@ -33,6 +34,10 @@ enum Command {
     Verify(VerifyArgs),
     /// Measure the speed of the paper's workloads on this machine, alone or beside another program
     Bench(BenchArgs),
+    /// Show what this machine can compute on, and for what is missing what to install
+    Devices,
+    /// Compile every CUDA kernel and show what it needs of a GPU (none is needed for it)
+    Kernels(KernelsArgs),
     /// Check the rules of the repository: which crate may use which
     Ci,
 }
@@ -59,6 +64,9 @@ struct ReproduceArgs {
     /// Say what would be run, and run nothing
     #[arg(long)]
     dry_run: bool,
+    /// Where to compute: cpu, cuda (the first GPU) or cuda:N (see `cargo xtask devices`)
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
     /// Threads to compute with (default: all cores); results do not depend on it
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -114,6 +122,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Report(args) => experiments::report(&args.experiments, &args.results),
         Command::Verify(args) => crate::verify::run(&args).map_err(Failure::Run),
         Command::Bench(args) => bench::run(&args),
+        Command::Devices => devices::run(),
+        Command::Kernels(args) => kernels::run(&args),
         Command::Ci => ci::run(),
     }
 }
@@ -137,6 +147,7 @@ fn reproduce(args: ReproduceArgs) -> Result<(), Failure> {
         seeds: args.seeds,
         set: args.set,
         data: args.data,
+        device: devices::parse(&args.device)?,
         dry_run: args.dry_run,
         quiet: args.quiet,
         save_every: args.save_every,

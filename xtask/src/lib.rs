@@ -6,9 +6,11 @@
 pub mod bench;
 pub mod ci;
 pub mod cli;
+pub mod devices;
 pub mod experiments;
 pub mod failure;
 pub mod flops;
+pub mod kernels;
 pub mod profile;
 pub mod report;
 pub mod results;

@@ -20,6 +20,15 @@ const COMMON: &str = include_str!("kernels/common.cuh");
 /// Bytes at the start of a file of the cache, before the hash of the rest: a torn or foreign file is not loaded.
 const MAGIC: &[u8; 8] = b"lpcubin1";
 
+/// What the compiler made of a module.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// Machine code.
+    pub image: Vec<u8>,
+    /// What the compiler says: warnings, and for each kernel its registers, memory and spills.
+    pub log: String,
+}
+
 /// What kernels are compiled for.
 #[derive(Clone, Debug, PartialEq)]
 enum Target {
@@ -46,7 +55,7 @@ pub(super) fn image(module: &Module, capability: (u32, u32)) -> Result<Vec<u8>, 
     {
         return Ok(image);
     }
-    let image = compile(module, &source, &options, &target)?;
+    let Compiled { image, .. } = compile(module, &source, &options, &target)?;
     if let Some(file) = &file {
         // A cache that cannot be written costs time, nothing else.
         let _ = write_cached(file, &image);
@@ -82,9 +91,8 @@ fn options(module: &Module, target: &Target) -> Vec<String> {
         Target::Machine(arch) => format!("--gpu-architecture=sm_{arch}"),
         Target::Portable(arch) => format!("--gpu-architecture=compute_{arch}"),
     };
-    let fixed = ["--std=c++17", "--extra-device-vectorization", "-default-device"];
-    let mut options = vec![arch];
-    options.extend(fixed.iter().chain(module.source.options).map(|&o| o.to_owned()));
+    let mut options = vec![arch, "--std=c++17".into()];
+    options.extend(module.source.options.iter().map(|&o| o.to_owned()));
     options.extend(module.defines().map(|(name, value)| format!("-D{name}={value}")));
     options
 }
@@ -101,7 +109,7 @@ fn compile(
     source: &str,
     options: &[String],
     target: &Target,
-) -> Result<Vec<u8>, CudaError> {
+) -> Result<Compiled, CudaError> {
     let source = CString::new(source).expect("kernel sources hold no zero byte");
     let name = CString::new(format!("{}.cu", module.source.name)).expect("names hold no zero byte");
     let program = nvrtc(module, create_program(&source, Some(&name)))?;
@@ -113,7 +121,7 @@ fn compile(
     let log = String::from_utf8_lossy(&log).trim().to_owned();
     let image = match compiled {
         Err(_) => Err(CudaError::Compile { source_file: module.to_string(), log }),
-        Ok(()) => nvrtc(module, fetch(program, target)),
+        Ok(()) => nvrtc(module, fetch(program, target)).map(|image| Compiled { image, log }),
     };
     // SAFETY: a live program, not used any more.
     let destroyed = unsafe { destroy_program(program) };
@@ -143,13 +151,12 @@ fn fetch(program: sys::nvrtcProgram, target: &Target) -> Result<Vec<u8>, NvrtcEr
     }
 }
 
-/// Machine code of a module for a given architecture, as `xtask kernels` wants it; not cached.
-///
-/// # Errors
-/// If there is no NVRTC, or the module does not compile for `capability`.
-pub(super) fn machine_code(module: &Module, capability: (u32, u32)) -> Result<Vec<u8>, CudaError> {
+/// A module compiled for an architecture, with the assembler's account of what its kernels use in the log; not cached.
+pub(super) fn accounted(module: &Module, capability: (u32, u32)) -> Result<Compiled, CudaError> {
     let target = Target::Machine(capability.0 * 10 + capability.1);
-    compile(module, &source(module), &options(module, &target), &target)
+    let mut options = options(module, &target);
+    options.push("--ptxas-options=-v".into());
+    compile(module, &source(module), &options, &target)
 }
 
 // ---- the cache on disk -----------------------------------------------------------------------------------------

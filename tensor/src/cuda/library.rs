@@ -52,6 +52,7 @@ pub(super) fn folders() -> Vec<PathBuf> {
         folders.push(environment.join("lib"));
         folders.extend(site_packages(&environment.join("lib")));
     }
+    folders.extend(python_on_path().iter().flat_map(|python| site_packages(&python.join("lib"))));
     folders.push("/usr/local/cuda/lib64".into());
     for prefix in ["/usr/local/lib", "/usr/lib"] {
         folders.extend(site_packages(Path::new(prefix)));
@@ -63,7 +64,15 @@ pub(super) fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// The folders `pythonX.Y/*-packages/nvidia/*/lib` under `lib`, newest Python and newest CUDA first.
+/// The prefixes of the first Python on the search path: as it is called, and where the link leads.
+fn python_on_path() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let python = std::env::split_paths(&path).map(|p| p.join("python3")).find(|p| p.exists());
+    let called = python.into_iter().flat_map(|p| [p.canonicalize().ok(), Some(p)]).flatten();
+    called.filter_map(|p| Some(p.parent()?.parent()?.to_owned())).collect()
+}
+
+/// The folders `pythonX.Y/*-packages/nvidia/*/lib` under `lib`, always in the same order.
 fn site_packages(lib: &Path) -> Vec<PathBuf> {
     let children = |folder: &Path| -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -85,33 +94,26 @@ fn site_packages(lib: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// Opens the library `lib{name}.so.{version}` of the first folder that has one (with `lib{before}.so.*` of that folder
-/// before it, where it needs one).
-fn open_in(folder: &Path, name: &str, before: Option<&str>) -> bool {
-    for version in [13, 12] {
-        let file = folder.join(format!("lib{name}.so.{version}"));
-        if !file.exists() {
-            continue;
-        }
-        if let Some(before) = before
-            && let Ok(entries) = std::fs::read_dir(folder)
-        {
-            let prefix = format!("lib{before}.so.{version}");
-            let needed =
-                entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(&prefix));
-            needed.for_each(|e| {
-                open(&e.path());
-            });
-        }
-        if open(&file) {
-            return true;
-        }
+/// Opens the NVRTC of a folder in a version (`.13`), its built-in headers first; says whether it could.
+fn open_nvrtc(folder: &Path, version: &str) -> bool {
+    let file = folder.join(format!("libnvrtc.so{version}"));
+    if !file.exists() {
+        return false;
     }
-    false
+    if let Ok(entries) = std::fs::read_dir(folder) {
+        let prefix = format!("libnvrtc-builtins.so{version}");
+        let needed =
+            entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(&prefix));
+        needed.for_each(|e| {
+            open(&e.path());
+        });
+    }
+    open(&file)
 }
 
 /// Makes NVRTC ready for `cudarc`.
 pub(super) fn open_compiler() -> Result<(), CudaError> {
+    open_chosen();
     // SAFETY: only asks whether a library can be opened.
     let found = || unsafe { cudarc::nvrtc::sys::is_culib_present() };
     let chosen = CHOSEN.lock().expect("no thread panics while it holds the list").clone();
@@ -121,6 +123,7 @@ pub(super) fn open_compiler() -> Result<(), CudaError> {
         return Ok(());
     }
     let folders = folders();
-    let opened = folders.iter().any(|f| open_in(f, "nvrtc", Some("nvrtc-builtins")));
+    // A newer compiler knows newer GPUs.
+    let opened = [".13", ".12", ""].iter().any(|v| folders.iter().any(|f| open_nvrtc(f, v)));
     if opened || found() { Ok(()) } else { Err(CudaError::NoCompiler { tried: folders }) }
 }

@@ -19,6 +19,9 @@ const SMALL_STEP: usize = 512;
 const LARGE: usize = 1 << 20;
 const LARGE_STEP: usize = 2 << 20;
 
+/// Bytes behind a buffer that nothing may write, in this crate's tests.
+const GUARD: usize = if cfg!(test) { 64 } else { 0 };
+
 /// The size of the block that holds `bytes`.
 fn size_class(bytes: usize) -> usize {
     if bytes <= LARGE {
@@ -149,21 +152,30 @@ impl Buffer {
         if len == 0 {
             return Ok(Buffer { gpu, address: 0, len, capacity: 0 });
         }
-        let (address, capacity) = gpu.allocate(len)?;
+        let (address, capacity) = gpu.allocate(len + GUARD)?;
         let buffer = Buffer { gpu, address, len, capacity };
-        if cfg!(test) {
+        if GUARD != 0 {
             buffer.poison()?;
         }
         Ok(buffer)
     }
 
-    /// Fills the block with NaN (of any float type), so that a kernel that forgets an element shows.
+    /// Fills the block with NaN (of any float type), so that a kernel that forgets an element, or reads behind the end,
+    /// shows.
     fn poison(&self) -> Result<(), CudaError> {
         self.gpu.bind()?;
         // SAFETY: the block has `capacity` bytes.
         let result =
             unsafe { sys::cuMemsetD8Async(self.address, 0xFF, self.capacity, self.gpu.stream) };
         check("cuMemsetD8Async", result)
+    }
+
+    /// Panics if something was written behind the end.
+    fn check_guard(&self) {
+        let mut behind = vec![0; self.capacity - self.len];
+        let read = self.gpu.download(self.address + self.len as u64, &mut behind);
+        let whole = read.is_ok() && behind.iter().all(|&b| b == 0xFF);
+        assert!(whole, "a kernel wrote behind the end of a buffer of {} bytes", self.len);
     }
 
     /// Where it begins.
@@ -179,6 +191,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if GUARD != 0 && self.capacity > 0 && !std::thread::panicking() {
+            self.check_guard();
+        }
         // After a panic in another thread the list may be locked for good: the block is lost, the program goes on ending.
         if self.capacity > 0
             && let Ok(mut memory) = self.gpu.memory.lock()

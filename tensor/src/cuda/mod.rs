@@ -25,10 +25,12 @@
 //!    way in which the source is compiled, for `cargo xtask kernels`.
 //! 3. Plug it in: `mod FAMILY` here, `FAMILY::modules()` in `report::all_modules`, the methods in `dispatch.rs` (and their names out
 //!    of [`ON_HOST`]). Nothing has to be registered with the stand-in: it compiles the same sources at run time.
-//! 4. Test: `parity.rs` already compares every method with the CPU on drawn shapes, in four orders of threads; add the shapes
-//!    that matter to the family (edges of tiles, more than one block, empty tensors). `cargo test -p tensor cuda` runs it, and
-//!    prints why it is skipped where there is no C++ compiler. `CUDA_STAND_IN_FLAGS="-O1 -g" cargo test ..` compiles kernels
-//!    with other options.
+//! 4. Test: `parity/` already compares every method with the CPU on drawn shapes and strides, in four orders of threads; add
+//!    the shapes that matter to the family (edges of tiles, more than one block, empty tensors).
+//!    `cargo test -p tensor parity::ops::METHOD` runs one, and prints (`-- --nocapture`) why it is skipped where there is no C++
+//!    compiler. Device memory is full of NaN and has a guard behind every buffer, so that what is not written, or written
+//!    outside, shows. `CUDA_STAND_IN_FLAGS="-O1 -g" cargo test ..` compiles kernels with other options. Then
+//!    `cargo xtask kernels --filter FAMILY --each` for registers, memory and spills.
 //!
 //! # Rules
 //! - Sums must not depend on the order of threads: no atomic additions of floats, pieces are combined in a fixed order.
@@ -59,6 +61,7 @@ mod report;
 mod stand_in;
 mod strided;
 
+pub use compile::Compiled;
 pub(crate) use dispatch::Cuda;
 pub use dispatch::ON_HOST;
 pub use driver::{DeviceInfo, Driver, available};

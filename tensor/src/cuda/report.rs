@@ -1,8 +1,15 @@
 //! What a program can ask of the CUDA devices besides computing.
 
 use super::{
-    compile, copy, elementwise, error::CudaError, fill, gpu::Gpu, launch::Module, matmul,
-    memory::MemoryUse, optim, random, reduce,
+    compile::{self, Compiled},
+    copy, elementwise,
+    error::CudaError,
+    fill,
+    gpu::Gpu,
+    launch::Module,
+    library, matmul,
+    memory::MemoryUse,
+    optim, random, reduce,
 };
 
 /// What the memory of `cuda:index` is used for.
@@ -38,14 +45,13 @@ impl KernelModule {
         self.0.to_string()
     }
 
-    /// Machine code for a compute capability (say, `(9, 0)`), which need not be that of a device at hand.
+    /// Compiles it for a compute capability (say, `(9, 0)`), which need not be that of a device at hand.
     ///
     /// # Errors
-    /// If there is no NVRTC, or it does not compile; the compiler's warnings are errors.
-    pub fn compile(&self, capability: (u32, u32)) -> Result<Vec<u8>, CudaError> {
-        super::library::open_chosen();
-        super::library::open_compiler()?;
-        compile::machine_code(&self.0, capability)
+    /// If there is no NVRTC, or it does not compile.
+    pub fn compile(&self, capability: (u32, u32)) -> Result<Compiled, CudaError> {
+        library::open_compiler()?;
+        compile::accounted(&self.0, capability)
     }
 }
 

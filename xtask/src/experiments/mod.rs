@@ -15,6 +15,7 @@ use std::{
 use anyhow::Context as _;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use tensor::Device;
 
 use crate::{
     failure::{Failure, Outcome, nearest, say},
@@ -80,6 +81,8 @@ pub struct Request {
     pub set: Vec<String>,
     /// Data in place of the built-in set.
     pub data: Option<PathBuf>,
+    /// Where to compute.
+    pub device: Device,
     /// Print the trials and run nothing.
     pub dry_run: bool,
     /// No progress.
@@ -93,11 +96,14 @@ pub struct Request {
 }
 
 impl Request {
-    /// The folder name of the scale, what was overridden, and the data file's name.
+    /// The folder name of the scale, what was overridden, the data file's name, and the device if it is not the CPU.
     fn label(&self) -> String {
         let mut parts = self.set.clone();
         let name = self.data.as_deref().and_then(Path::file_name);
         parts.extend(name.map(|n| format!("data={}", n.to_string_lossy())));
+        if self.device != Device::Cpu {
+            parts.push(format!("device={}", self.device));
+        }
         settings::label(self.scale.name(), &parts)
     }
 
@@ -111,6 +117,9 @@ impl Request {
         words.extend(self.seeds.iter().map(|s| format!("--seed {s}")));
         words.extend(self.set.iter().map(|s| format!("--set {s}")));
         words.extend(self.data.iter().map(|d| format!("--data {}", d.display())));
+        if self.device != Device::Cpu {
+            words.push(format!("--device {}", self.device));
+        }
         words.join(" ")
     }
 }

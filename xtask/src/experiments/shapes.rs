@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use lpconv::{Conformation, lp_mask, lp_mask_area};
+use tensor::Device;
 
 use super::{Experiment, Request, ScaleName, run_info};
 use crate::{
@@ -38,6 +39,7 @@ fn trials(request: &Request) -> Outcome<Vec<String>> {
         ("--seed", !request.seeds.is_empty()),
         ("--set", !request.set.is_empty()),
         ("--data", request.data.is_some()),
+        ("--device", request.device != Device::Cpu),
     ];
     // `reproduce` without names hands its options to every experiment; those that mean others do no harm there.
     match given.iter().find(|(_, given)| *given) {

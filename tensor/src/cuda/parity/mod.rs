@@ -99,34 +99,57 @@ fn methods() -> BTreeSet<&'static str> {
         .collect()
 }
 
-#[test]
-fn every_method_has_a_case() {
-    let cases: BTreeSet<&str> = cases().map(|c| c.method).collect();
-    assert_eq!(cases, methods());
+/// A test for each method: `cargo test -p tensor parity::ops::conv2d`.
+macro_rules! parity {
+    ($($method:ident)*) => {
+        const TESTED: &[&str] = &[$(stringify!($method)),*];
+
+        mod ops {
+            $(
+                #[test]
+                fn $method() {
+                    super::is_as_on_the_cpu(stringify!($method));
+                }
+            )*
+        }
+    };
 }
 
-/// One test for all: what runs on the host is counted for the whole program.
+parity! {
+    copy cast unary binary compare reduce arg_reduce scan arg_scan linear_recurrence masked_scale
+    pad2d reflection_pad2d reflection_pad2d_grad max_pool2d max_pool2d_grad avg_pool2d avg_pool2d_grad
+    grid_sample grid_sample_transpose conv2d conv2d_input_grad conv2d_weight_grad unfold fold resample
+    recurrent_step recurrent_step_grad linear batch_stats batch_norm batch_norm_grad channel_sums
+    layer_norm layer_norm_grad softmax softmax_grad cross_entropy cross_entropy_grad
+    sgd_step adam_step lerp sum_of_squares lp_mask lp_mask_grad masked_weight masked_weight_grad
+    matmul first_outside where_ cat argsort flip index_select index_add gather scatter_add
+}
+
 #[test]
-fn every_op_is_as_on_the_cpu() {
-    let mut compared = 0;
-    for device in devices() {
-        for case in cases() {
+fn every_method_has_a_case_and_a_test() {
+    let with_cases: BTreeSet<&str> = cases().map(|c| c.method).collect();
+    assert_eq!(with_cases, methods());
+    assert_eq!(TESTED.iter().copied().collect::<BTreeSet<_>>(), methods());
+}
+
+fn is_as_on_the_cpu(method: &str) {
+    let devices = devices();
+    for &device in &devices {
+        for case in cases().filter(|c| c.method == method) {
             for dtype in [DType::F32, DType::F64] {
                 (0..DRAWS).for_each(|seed| check(case, device, dtype, seed));
-                compared += DRAWS;
             }
         }
     }
-    if compared == 0 {
+    if devices.is_empty() {
         return;
     }
-    println!("{compared} comparisons, of {} ops", cases().count());
-    let on_host: BTreeSet<&str> = host_runs().into_keys().collect();
-    assert_eq!(on_host, ON_HOST.iter().copied().collect(), "computed on the host");
+    let on_host = host_runs().contains_key(method);
+    assert_eq!(on_host, ON_HOST.contains(&method), "whether {method} was computed on the host");
+    // What was compiled is what `cargo xtask kernels` compiles.
     let known: BTreeSet<String> = all_modules().iter().map(ToString::to_string).collect();
-    for device in devices() {
-        let gpu = super::gpu_of(device);
-        for module in gpu.loaded_modules() {
+    for device in devices {
+        for module in super::gpu_of(device).loaded_modules() {
             assert!(known.contains(&module), "{module} is not among the modules of its family");
         }
     }
@@ -166,7 +189,7 @@ fn memory_runs_out_with_a_sentence() {
     let half = 600 << 20;
     let first = Buffer::new(gpu, half).expect("the stand-in has 1 GiB");
     let Err(error) = Buffer::new(gpu, half) else { panic!("more memory than there is") };
-    assert!(matches!(error, CudaError::OutOfMemory { wanted, .. } if wanted == half), "{error}");
+    assert!(matches!(error, CudaError::OutOfMemory { wanted, .. } if wanted >= half), "{error}");
     assert!(error.to_string().starts_with("out of memory on cuda:3: "), "{error}");
     drop(first);
     assert!(gpu.memory_use().cached >= half);

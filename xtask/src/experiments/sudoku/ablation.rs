@@ -230,6 +230,7 @@ mod tests {
         sudoku::{recipe::Condition, train::model},
     };
     use nn::ModuleExt;
+    use tensor::Device;
 
     #[test]
     fn angles_are_measured_between_axes() {
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn silenced_channels_give_their_bias_and_come_back() {
         let recipe = Recipe { blocks: 2, channels: 4, ..Recipe::of(ScaleName::Demo, None) };
-        let mut net = model(&recipe, Condition::Lp(2.0), 0).unwrap();
+        let mut net = model(&recipe, Condition::Lp(2.0), 0, Device::Cpu).unwrap();
         let before = net.state_dict();
         let kept = silence(&mut net, &[Channel { block: 1, channel: 1 }]);
         let after = net.state_dict();

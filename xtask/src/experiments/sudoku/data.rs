@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{bail, ensure};
-use tensor::{Stream, Tensor};
+use tensor::{Device, Stream, Tensor};
 use vision::datasets::sudoku::{Generator, Grid, Puzzle, SudokuSet};
 
 use super::recipe::Recipe;
@@ -108,6 +108,11 @@ impl Batch {
         }
         let n = input.len() / CELLS;
         Batch { input: Tensor::new(&input, [n, 1, 9, 9]), target: Tensor::new(&target, [n, 9, 9]) }
+    }
+
+    /// The same on a device.
+    pub(super) fn on(&self, device: Device) -> Self {
+        Batch { input: self.input.to_device(device), target: self.target.to_device(device) }
     }
 }
 

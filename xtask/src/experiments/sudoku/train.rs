@@ -95,10 +95,15 @@ const LOADER_WORKERS: usize = 0;
 const EVALUATION_BATCH: usize = 250;
 
 /// The net of a condition at its start.
-pub(super) fn model(recipe: &Recipe, condition: Condition, seed: u64) -> anyhow::Result<SudokuNet> {
+pub(super) fn model(
+    recipe: &Recipe,
+    condition: Condition,
+    seed: u64,
+    device: Device,
+) -> anyhow::Result<SudokuNet> {
     let config = SudokuNetConfig { blocks: recipe.blocks, channels: recipe.channels };
     let mut model = SudokuNet::new(&config);
-    model.initialize(seed, DType::F32, Device::Cpu);
+    model.initialize(seed, DType::F32, device);
     let surround = recipe.surround().map_err(anyhow::Error::msg)?;
     if let Some(conversion) = condition.conversion(seed, surround, recipe.tap_threshold) {
         convert(&mut model, &conversion)?;
@@ -107,9 +112,14 @@ pub(super) fn model(recipe: &Recipe, condition: Condition, seed: u64) -> anyhow:
     Ok(model)
 }
 
+/// Where a net computes.
+fn device_of(net: &SudokuNet) -> Device {
+    net.named_parameters().first().map_or(Device::Cpu, |(_, p)| p.value().device())
+}
+
 /// The largest absolute difference of the logits of both nets on these puzzles, in evaluation mode.
 pub(super) fn largest_difference(a: &SudokuNet, b: &SudokuNet, puzzles: &SudokuSet) -> f64 {
-    let x = Var::constant(Batch::new(puzzles.iter()).input);
+    let x = Var::constant(Batch::new(puzzles.iter()).on(device_of(a)).input);
     let logits = |net: &SudokuNet| net.call(&x, &mut Context::eval()).value().clone();
     (&logits(a) - &logits(b)).abs().to_f64_vec().into_iter().fold(0.0, f64::max)
 }
@@ -119,7 +129,7 @@ pub(super) fn evaluate(net: &SudokuNet, puzzles: &SudokuSet) -> (BoardCounts, f6
     let (mut counts, mut loss) = (BoardCounts::default(), 0.0);
     let all: Vec<&Puzzle> = puzzles.iter().collect();
     for part in all.chunks(EVALUATION_BATCH) {
-        let batch = Batch::new(part.iter().copied());
+        let batch = Batch::new(part.iter().copied()).on(device_of(net));
         let logits = net.call(&Var::constant(batch.input), &mut Context::eval());
         let mean = cross_entropy(&logits, &batch.target, 0.0, Reduction::Mean);
         loss += mean.value().item() * part.len() as f64;
@@ -142,10 +152,11 @@ pub(super) fn run(
     folder.start(spec)?;
     let began = Instant::now();
     let recipe = &spec.recipe;
-    let mut net = model(recipe, condition, spec.seed)?;
+    let device = session.request.device;
+    let mut net = model(recipe, condition, spec.seed, device)?;
     let initial_difference_from_base = match condition {
         Condition::LpFrozen(_) => {
-            let base = model(recipe, Condition::Base, spec.seed)?;
+            let base = model(recipe, Condition::Base, spec.seed, device)?;
             Some(largest_difference(&net, &base, &data.test.clone().take(EVALUATION_BATCH)))
         }
         _ => None,
@@ -180,7 +191,7 @@ fn train(
     net: &mut SudokuNet,
     title: &str,
 ) -> Outcome {
-    let recipe = &spec.recipe;
+    let (recipe, device) = (&spec.recipe, session.request.device);
     let puzzles: Vec<Puzzle> = data.train.iter().cloned().collect();
     let loader = DataLoader::new(
         puzzles,
@@ -192,7 +203,7 @@ fn train(
             workers: LOADER_WORKERS,
             ..Default::default()
         },
-        |puzzles: Vec<Puzzle>, _: &mut Stream| Ok(Batch::new(&puzzles)),
+        move |puzzles: Vec<Puzzle>, _: &mut Stream| Ok(Batch::new(&puzzles).on(device)),
     );
     let mut optimizer = Adam::new(AdamOptions::default(), Groups::uniform(0.0));
     let options = TrainOptions {
