@@ -160,21 +160,30 @@ impl Buffer {
         Ok(buffer)
     }
 
-    /// Fills the block with NaN (of any float type), so that a kernel that forgets an element, or reads behind the end,
-    /// shows.
+    /// Two bytes that make NaN of every float type and are not those of most other blocks, so that what is copied from
+    /// behind the end of one buffer to behind the end of another shows.
+    fn poison_pattern(&self) -> u16 {
+        0xFFC0 | (self.address / SMALL_STEP as u64 % 63) as u16
+    }
+
+    /// Fills the block with NaN, so that a kernel that forgets an element, or reads behind the end, shows.
     fn poison(&self) -> Result<(), CudaError> {
         self.gpu.bind()?;
-        // SAFETY: the block has `capacity` bytes.
-        let result =
-            unsafe { sys::cuMemsetD8Async(self.address, 0xFF, self.capacity, self.gpu.stream) };
-        check("cuMemsetD8Async", result)
+        // SAFETY: the block has `capacity` bytes, a multiple of two.
+        let result = unsafe {
+            let (pattern, count) = (self.poison_pattern(), self.capacity / 2);
+            sys::cuMemsetD16Async(self.address, pattern, count, self.gpu.stream)
+        };
+        check("cuMemsetD16Async", result)
     }
 
     /// Panics if something was written behind the end.
     fn check_guard(&self) {
         let mut behind = vec![0; self.capacity - self.len];
         let read = self.gpu.download(self.address + self.len as u64, &mut behind);
-        let whole = read.is_ok() && behind.iter().all(|&b| b == 0xFF);
+        let pattern = self.poison_pattern().to_le_bytes();
+        let mut bytes = behind.iter().zip(self.len..);
+        let whole = read.is_ok() && bytes.all(|(&byte, at)| byte == pattern[at % 2]);
         assert!(whole, "a kernel wrote behind the end of a buffer of {} bytes", self.len);
     }
 

@@ -181,6 +181,12 @@ EXPORT int cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void*
     return SUCCESS;
 }
 
+EXPORT int cuMemsetD16Async(uint64_t to, unsigned short value, size_t count, void*) {
+    if (!on_device(to, 2 * count)) return INVALID_VALUE;
+    for (size_t i = 0; i < count; i++) reinterpret_cast<unsigned short*>(to)[i] = value;
+    return SUCCESS;
+}
+
 EXPORT int cuModuleLoadData(void** module, const void* image) {
     const Image* header = static_cast<const Image*>(image);
     if (memcmp(header->magic, MAGIC, sizeof MAGIC)) return INVALID_IMAGE;
