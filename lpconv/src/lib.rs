@@ -27,8 +27,9 @@
 //! ```
 //!
 //! **The layer.** [`LpConv2d`] is a convolution with a trained mask for each output channel; [`convert`] gives every
-//! convolution of a model one. Taps that are zero in all masks of a layer are not computed, which changes no bit of the
-//! result. [`MaskConfig::tap_threshold`] drops tiny ones, too: faster, and off unless asked for, since it does.
+//! convolution of a model one. The border of a kernel that is zero in all masks of a layer is not computed, which changes no bit
+//! of the result (of the direct sum: transforms, where asked for, depend on the kernel's size).
+//! [`MaskConfig::tap_threshold`] drops tiny ones, too: faster, and off unless asked for, since it does.
 //!
 //! **The conformation.** A singular value decomposition turns the four numbers of `C` into three that can be read: scale,
 //! distortion and rotation of the mask, [`Conformation`].

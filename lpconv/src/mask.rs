@@ -45,8 +45,8 @@ pub struct MaskConfig {
     /// extension: the paper writes of it, its experiments did not use it. The parameter is then `L` (its diagonal through
     /// softplus) in place of `C`. Default false.
     pub positive_definite: bool,
-    /// Taps whose mask is below this part of the layer's largest value, in every output channel, count as 0: they are not
-    /// computed, and have no gradient. An extension for speed that changes results, by at most
+    /// Taps whose mask is below this part of the layer's largest value, in every output channel, count as 0: they have no
+    /// gradient, and a border of such taps is not computed. An extension for speed that changes results, by at most
     /// `tap_threshold * max(M) * sum |weight| |x|` over the taps left out. Between 0 and 1; default 0: exact.
     pub tap_threshold: f64,
 }

@@ -13,8 +13,8 @@ pub(crate) type Strides = [usize; 2];
 
 /// One product: `C = A · B`, plus `bias` in every row if there is one.
 ///
-/// `A` is `[m, k]` and `B` is `[k, n]` with any strides; `C` is `[m, n]` with rows `ldc` apart. Sums over `k` run in a fixed
-/// order, from the bias on.
+/// `A` is `[m, k]` and `B` is `[k, n]` with any strides; `C` is `[m, n]` with rows `ldc` apart. Sums over `k` run in an order
+/// that depends on the shape and the strides alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gemm<'a, T> {
     pub(crate) m: usize,
@@ -75,8 +75,8 @@ unsafe fn product<T: Real>(isa: Isa, shape: &Gemm<T>, a: *const T, b: *const T, 
     let Gemm { m, n, k, a_strides, b_strides: [b_rows, b_columns], ldc, bias } = *shape;
     // SAFETY: the caller vouches for the operands' extents in all cases.
     unsafe {
-        // A short sum is worth no call for each element.
-        let few = if k < 16 { 1 } else { FEW };
+        // A short sum is worth no call for each element, and a long one can be shared among threads.
+        let few = if (16..LONG_SUM).contains(&k) { FEW } else { 1 };
         if n <= few && n <= m {
             let matrix = Few { start: a, size: [m, k], strides: a_strides };
             let vectors = Few { start: b, size: [n, k], strides: [b_columns, b_rows] };
@@ -121,7 +121,7 @@ unsafe fn long_product<T: Real>(
         let b = b.ptr().wrapping_add(first * b_rows).cast_const();
         let part = Gemm { k: length.min(k.saturating_sub(first)), ldc: n, bias: None, ..*shape };
         let sums = partial.ptr().wrapping_add(range * m * n);
-        // SAFETY: the caller's operands, and a range's own part of the sums. One block of rows: nobody else packs this range.
+        // SAFETY: the caller's operands, and a range's own part of the sums. Few tasks, so that this range is packed about once.
         unsafe {
             if turned {
                 let (a_strides, b_strides) = ([b_columns, b_rows], [a_strides[1], a_strides[0]]);
@@ -149,13 +149,15 @@ unsafe fn long_product<T: Real>(
 /// other tasks that would not pack the same part of `B` twice.
 fn k_ranges<T>(shape: &Gemm<T>, width: usize) -> usize {
     let Gemm { m, n, k, .. } = *shape;
-    const LONG: usize = 2048;
     const MOST: usize = 16;
-    if n.div_ceil(width * PANEL_GROUP) >= TASKS || k < 4 * LONG || m * n > k * 16 {
+    if n.div_ceil(width * PANEL_GROUP) >= TASKS || k < LONG_SUM || m * n > k * 16 {
         return 1;
     }
-    (k / LONG).min(MOST)
+    (4 * k / LONG_SUM).min(MOST)
 }
+
+/// A sum of so many terms is cut into ranges.
+const LONG_SUM: usize = 8192;
 
 /// The product in blocks of rows, at least `tasks` if there are as many.
 ///
@@ -372,7 +374,9 @@ mod tests {
                     a[i * a_len + row * a_strides[0] + p * a_strides[1]]
                         * b[i * b_len + p * b_strides[0] + column * b_strides[1]]
                 };
-                let dot: f64 = (0..k).map(product).sum();
+                // In parts, so that the reference itself is exact enough.
+                let part = |from: usize| (from..(from + 512).min(k)).map(product).sum::<f64>();
+                let dot: f64 = (0..k).step_by(512).map(part).sum();
                 magnitude[i * m * ldc + row * ldc + column] +=
                     (0..k).map(|p| product(p).abs()).sum::<f64>();
                 let start = if with_bias { bias[column] } else { 0.0 };
@@ -435,31 +439,68 @@ mod tests {
             // Strides of a multiple of 2 KiB are copied first.
             check([64, 64, 1024], orders, 0, false, 1);
             check([1024, 40, 33], orders, 0, false, 1);
-            // Long sums in ranges of their own, the last one shorter.
+            // Long sums in ranges of their own, the last one shorter; the narrow operand is packed.
             check([20, 37, 8209], orders, 3, true, 1);
+            check([37, 20, 8209], orders, 0, true, 1);
+            // A few vectors, just not and just so long that they are one of those.
+            check([FEW, 40, LONG_SUM - 1], orders, 0, true, 1);
+            check([40, FEW, LONG_SUM], orders, 0, false, 1);
+        }
+    }
+
+    /// A sum of 50,000 terms is as exact as one of a thousand, whichever way the numbers lie.
+    #[test]
+    fn long_sums_of_one_vector() {
+        for orders in [[0, 0], [0, 1], [1, 0], [1, 1]] {
+            check([3, 1, 50_000], orders, 0, false, 1);
+            check([1, 3, 50_000], orders, 0, false, 1);
+        }
+    }
+
+    /// A result of more than 32 MiB is written past the caches if its rows are whole cache lines, and else is not: that may
+    /// not change a bit.
+    #[test]
+    fn large_results() {
+        let ([m, n, k], gap) = ([4200, 2048, 3], 5);
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let [a, b] = [a, b].map(|x| x.iter().map(|&x| x as f32).collect::<Vec<_>>());
+        let bias = &b[..n];
+        for isa in Isa::available() {
+            let run = |ldc: usize| {
+                let mut c = crate::cpu::scratch::Scratch::<f32>::new(m * ldc);
+                let shape =
+                    Gemm { m, n, k, a_strides: [k, 1], b_strides: [n, 1], ldc, bias: Some(bias) };
+                gemm_batched(isa, &shape, 1, [&a, &b], [0, 0], c.slice(), 0);
+                c
+            };
+            let (mut streamed, mut stored) = (run(n), run(n + gap));
+            for (i, (x, y)) in
+                streamed.slice().chunks(n).zip(stored.slice().chunks(n + gap)).enumerate()
+            {
+                let same = x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits());
+                assert!(same, "{isa:?}, row {i}");
+                let exact: f64 =
+                    (0..k).map(|l| f64::from(a[i * k + l]) * f64::from(b[l * n])).sum();
+                assert!((f64::from(x[0]) - exact - f64::from(bias[0])).abs() < 1e-6);
+            }
         }
     }
 
     #[test]
     fn threads_do_not_change_a_bit() {
-        let (a, b) = (numbers(200 * 300, 1), numbers(300 * 150, 2));
-        let run = |threads: usize| {
-            let mut c = vec![0.0; 200 * 150];
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let shape = Gemm {
-                m: 200,
-                n: 150,
-                k: 300,
-                a_strides: [300, 1],
-                b_strides: [150, 1],
-                ldc: 150,
-                bias: None,
+        for [m, n, k] in [[200, 150, 300], [3, 1500, 200], [1500, 2, 200], [30, 40, 20_000]] {
+            let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+            let run = |threads: usize| {
+                let mut c = vec![0.0; m * n];
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let (a_strides, b_strides) = ([k, 1], [n, 1]);
+                let shape = Gemm { m, n, k, a_strides, b_strides, ldc: n, bias: None };
+                pool.install(|| {
+                    gemm_batched(Isa::active(), &shape, 1, [&a, &b], [0, 0], &mut c, 0);
+                });
+                c.into_iter().map(f64::to_bits).collect::<Vec<_>>()
             };
-            pool.install(|| {
-                gemm_batched(Isa::active(), &shape, 1, [&a, &b], [0, 0], &mut c, 0);
-            });
-            c.into_iter().map(f64::to_bits).collect::<Vec<_>>()
-        };
-        assert!(run(1) == run(2) && run(1) == run(5));
+            assert!(run(1) == run(2) && run(1) == run(5), "{m} {n} {k}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cpu::gemm::Strides;
 use crate::cpu::microkernel::Real;
-use crate::cpu::scratch::{Shared, run_tasks};
+use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
 
 /// So few rows or columns that packing the other operand would cost more than the product: it is read once, as it lies.
@@ -30,15 +30,18 @@ pub(super) unsafe fn few_vectors<T: Real>(
     // Rows of a task, and (where columns are combined) columns taken at once: the sums stay in L1.
     const ROWS: usize = 512;
     const COLUMNS: usize = 8;
+    const PART: usize = 1024;
     let ([rows, k], [rs, cs]) = (matrix.size, matrix.strides);
     let count = vectors.size[0];
-    // SAFETY: the caller vouches for the extents.
-    let vectors: Vec<T> = (0..count * k)
-        .map(|i| unsafe {
-            *vectors.start.add(i / k * vectors.strides[0] + i % k * vectors.strides[1])
-        })
-        .collect();
-    let vector = |j: usize| &vectors[j * k..][..k];
+    let mut copy = Scratch::<T>::new(count * k);
+    let copy = copy.slice();
+    for (j, copy) in copy.chunks_exact_mut(k.max(1)).enumerate() {
+        for (l, x) in copy.iter_mut().enumerate() {
+            // SAFETY: the caller vouches for the extents.
+            *x = unsafe { *vectors.start.add(j * vectors.strides[0] + l * vectors.strides[1]) };
+        }
+    }
+    let vector = |j: usize| &copy[j * k..][..k];
     let (matrix, out) = (Shared::new(matrix.start.cast_mut()), Shared::new(out));
     let loops = T::loops(isa);
     run_tasks(rows.div_ceil(ROWS), rows * k * count, |task| {
@@ -49,11 +52,20 @@ pub(super) unsafe fn few_vectors<T: Real>(
         // SAFETY: the rows of a task lie inside the matrix and belong to no other task.
         unsafe {
             if rs == 1 && cs != 1 {
+                let mut part = [[T::ZERO; ROWS]; FEW];
                 for from in (0..k).step_by(COLUMNS) {
                     let columns = matrix.add(from * cs);
-                    for (j, sums) in sums[..count].iter_mut().enumerate() {
-                        let x = &vector(j)[from..(from + COLUMNS).min(k)];
-                        (loops.combine)(sums.as_mut_ptr(), len, columns, cs, x, true);
+                    let end = (from + COLUMNS).min(k);
+                    // Errors grow with the length of a part, not with that of the whole sum.
+                    let goes_on = !from.is_multiple_of(PART);
+                    for (j, part) in part[..count].iter_mut().enumerate() {
+                        let x = &vector(j)[from..end];
+                        (loops.combine)(part.as_mut_ptr(), len, columns, cs, x, goes_on);
+                    }
+                    if end == k || end.is_multiple_of(PART) {
+                        for (sum, part) in sums.iter_mut().zip(&part).take(count) {
+                            sum.iter_mut().zip(part).take(len).for_each(|(sum, &x)| *sum += x);
+                        }
                     }
                 }
             } else if cs == 1 {

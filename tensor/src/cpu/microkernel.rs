@@ -131,7 +131,7 @@ unsafe fn tile<V: Vector, const MR: usize, const N: usize, const ROW_MAJOR: bool
                         (0..MR).for_each(|row| prefetch(a.wrapping_add(row * row_step + t.ahead)));
                     }
                     for _ in 0..steps {
-                        if !ROW_MAJOR {
+                        if !ROW_MAJOR && t.ahead > 0 {
                             prefetch(a.wrapping_add(t.ahead + MR - 1));
                         }
                         let columns: [V; N] = std::array::from_fn(|v| V::load(b.add(v * V::LANES)));

@@ -203,6 +203,7 @@ impl<T: Real> Product<'_, T> {
                     }
                 };
                 for (strip, runs, started) in block.chunk(chunk, last) {
+                    debug_assert!(!stream || (strip.c * size_of::<T>()).is_multiple_of(LINE_BYTES));
                     let accumulate = started || self.accumulate;
                     if runs.is_empty() && accumulate {
                         continue;
@@ -248,7 +249,7 @@ impl<T: Real> Product<'_, T> {
         }
     }
 
-    /// Whether `C` is large, and written once and in whole registers.
+    /// Whether `C` is large, and written once and in whole registers: strips begin at multiples of `ldc` or of `c_group`.
     fn streams(&self) -> bool {
         let aligned = |bytes: usize| bytes.is_multiple_of(LINE_BYTES);
         self.large

@@ -278,6 +278,25 @@ mod tests {
         }
     }
 
+    /// With zeros outside the short way gives what the long way gives with mirrored borders, where both look inside.
+    #[test]
+    fn straight_lines_have_the_bits_of_their_polynomials() {
+        for (align_corners, order) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+            let sampling = |padding| Sampling {
+                options: GridSample { mode: SampleMode::Bilinear, padding, align_corners },
+                order: [order; 2],
+            };
+            for k in -80..80 {
+                let g = f64::from(k) * 0.01 + 0.003;
+                let [short, long] = [SamplePadding::Zeros, SamplePadding::Reflection].map(|p| {
+                    let taps = sampling(p).taps(0, 7, g);
+                    taps.iter().map(|(i, w)| (i, w.to_bits())).collect::<Vec<_>>()
+                });
+                assert_eq!(short, long, "{g} {align_corners} {order}");
+            }
+        }
+    }
+
     #[test]
     fn coordinates_are_x_then_y_and_nothing_panics_far_outside() {
         let x = Tensor::new(&[1.0f32, 2.0, 3.0, 4.0, 5.0, 6.0], [1, 1, 2, 3]);

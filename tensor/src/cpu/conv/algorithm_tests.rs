@@ -127,7 +127,7 @@ fn what_winograd_is_not_made_for_has_the_bits_of_direct() {
     }
 }
 
-/// As [`ConvAlgorithm::Fft`] says.
+/// For any tiles and sizes, also those where another algorithm would be taken.
 const FFT_BOUND: f64 = 2e-5;
 
 fn any_fft() -> impl Strategy<Value = ConvGeometry> {
@@ -227,10 +227,12 @@ fn what_fft_is_not_made_for_has_the_bits_of_direct() {
     }
 }
 
-/// On standard normal numbers, beside the direct sums: Winograd's error is larger, that of the transforms is not.
+/// On standard normal numbers, beside the direct sums: Winograd's error is larger, that of the transforms is not where sums
+/// are long. The figures are those of [`ConvAlgorithm`].
 #[test]
 fn errors_are_as_documented() {
     for (channels, kernel) in [(16, 7), (256, 7), (64, 3), (256, 3)] {
+        let mut all = vec![];
         let g =
             geometry(8, [channels, channels, 1], [16; 2], [kernel; 2], ONE, [kernel / 2; 2], ONE);
         for (algorithm, bound) in [
@@ -241,6 +243,10 @@ fn errors_are_as_documented() {
             let errors = errors::<f32>(Isa::active(), &ConvGeometry { algorithm, ..g });
             let worst = errors.iter().copied().fold(0.0, f64::max);
             assert!(worst <= bound, "{algorithm:?} {kernel}x{kernel} {channels}: {errors:?}");
+            all.push(worst);
+        }
+        if (channels, kernel) == (256, 7) {
+            assert!(all[2] <= 3e-6 && all[2] < all[0], "{all:?}");
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::cpu::lanes::{LaneLoops, PairRun, SlideFn, SlidePairFn, TapRun};
 use crate::cpu::microkernel::Real;
 use crate::cpu::scratch::{Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
-use std::borrow::Cow;
 use std::ops::Range;
 
 pub(super) fn forward<T: Real>(
@@ -21,7 +20,7 @@ pub(super) fn forward<T: Real>(
     bias: Option<&[T]>,
     y: &mut [T],
 ) {
-    slide(isa, g, &g.forward_axes(), &repeated(g, x), w, bias, y);
+    slide(isa, g, &g.forward_axes(), repeated(g, x, &mut None), w, bias, y);
 }
 
 pub(super) fn input_grad<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx: &mut [T]) {
@@ -30,22 +29,32 @@ pub(super) fn input_grad<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T],
     if multiplier == 1 {
         return slide(isa, g, &axes, dy, w, None, dx);
     }
-    let mut each = vec![T::ZERO; dx.len() * multiplier];
     if multiplier == 0 {
         return dx.fill(T::ZERO);
     }
-    slide(isa, g, &axes, dy, w, None, &mut each);
+    let mut each = Scratch::new(dx.len() * multiplier);
+    let each = each.slice();
+    slide(isa, g, &axes, dy, w, None, each);
     for (sum, parts) in dx.iter_mut().zip(each.chunks_exact(multiplier)) {
         *sum = parts.iter().fold(T::ZERO, |a, &b| a + b);
     }
 }
 
 /// The input with each channel repeated for each of its output channels.
-fn repeated<'a, T: Real>(g: &ConvGeometry, x: &'a [T]) -> Cow<'a, [T]> {
-    match g.group_outputs() {
-        1 => Cow::Borrowed(x),
-        multiplier => x.iter().flat_map(|&x| std::iter::repeat_n(x, multiplier)).collect(),
+fn repeated<'a, T: Real>(
+    g: &ConvGeometry,
+    x: &'a [T],
+    room: &'a mut Option<Scratch<T>>,
+) -> &'a [T] {
+    let multiplier = g.group_outputs();
+    if multiplier == 1 {
+        return x;
     }
+    let out = room.insert(Scratch::new(x.len() * multiplier)).slice();
+    for (out, &x) in out.chunks_exact_mut(multiplier.max(1)).zip(x) {
+        out.fill(x);
+    }
+    out
 }
 
 /// Taps that lie side by side in a sorted row: the kernel's columns, in order, and where the first one is.
@@ -475,7 +484,8 @@ pub(super) fn weight_grad<T: Real>(isa: Isa, g: &ConvGeometry, x: &[T], dy: &[T]
     let loops = T::lane_loops(isa);
     let (channels, lanes) = (g.o, loops.lanes);
     let [rows, columns] = &g.forward_axes();
-    let x = &*repeated(g, x);
+    let mut room = None;
+    let x = repeated(g, x, &mut room);
     let sorted = SortedRow::new(columns, columns.count(0));
     let order: Vec<usize> =
         sorted.neighbors.iter().flatten().flat_map(|n| n.taps.clone()).collect();

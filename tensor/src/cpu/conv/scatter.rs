@@ -42,7 +42,9 @@ pub(super) fn run<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx: &m
             };
             let dy = dy[(n * g.oh + first) * g.ow * g.o..].as_ptr();
             // SAFETY: these rows of dy, all of the weight, and room for as many products; `isa` comes from the caller.
-            unsafe { blocked_product(isa, &shape, dy, weight.as_ptr(), products.ptr(), 1) };
+            unsafe {
+                blocked_product(isa, &shape, dy, weight.ptr().cast_const(), products.ptr(), 1)
+            };
             let products = products.slice();
             wide(
                 #[inline(always)]
@@ -58,12 +60,13 @@ pub(super) fn run<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx: &m
 }
 
 /// `[O, kh, kw, C]`.
-fn taps_before_channels<T: Real>(g: &ConvGeometry, w: &[T]) -> Vec<T> {
+fn taps_before_channels<T: Real>(g: &ConvGeometry, w: &[T]) -> Scratch<T> {
     let taps = g.taps();
-    let mut weight = Vec::with_capacity(w.len());
-    for kernels in w.chunks_exact(g.c * taps) {
-        for tap in 0..taps {
-            weight.extend((0..g.c).map(|c| kernels[c * taps + tap]));
+    let mut weight = Scratch::new(w.len());
+    let len = g.c * taps;
+    for (kernels, out) in w.chunks_exact(len).zip(weight.slice().chunks_exact_mut(len)) {
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = kernels[i % g.c * taps + i / g.c];
         }
     }
     weight
