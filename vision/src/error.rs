@@ -136,7 +136,7 @@ pub enum Error {
 
 fn suggestion(similar: &[&str]) -> String {
     match similar {
-        [] => "see vision::models::MODELS, or cargo xtask model list".into(),
+        [] => "vision::models::MODELS lists them all".into(),
         names => format!("did you mean {}?", names.join(" or ")),
     }
 }

@@ -404,7 +404,7 @@ mod tests {
                 .ends_with("did you mean resnet18 or resnet101 or resnet34?")
         );
         assert!(message("ConvNeXt-Tiny", &config).contains("did you mean convnext_tiny"));
-        assert!(message("transformer", &config).contains("cargo xtask model list"));
+        assert!(message("transformer", &config).contains("vision::models::MODELS lists them all"));
     }
 
     #[test]
