@@ -19,7 +19,7 @@ mod scan;
 mod softmax;
 mod unfold;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "cuda"))]
 pub(crate) use conv::conv2d_shape;
 pub use conv::{Conv2dOptions, ConvAlgorithm};
 pub use grid_sample::{GridSample, SampleMode, SamplePadding, Sampling};
