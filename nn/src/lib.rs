@@ -55,7 +55,7 @@ pub use context::{Context, Event};
 pub use ema::Ema;
 pub use error::{Error, Result};
 pub use init::Init;
-pub use module::{Forward, Module, ModuleExt};
+pub use module::{Forward, Loaded, Module, ModuleExt};
 pub use nn_derive::Module;
 pub use param::{Buffer, Param};
 pub use summary::{Summary, summary};

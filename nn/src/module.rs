@@ -195,6 +195,50 @@ enum TensorsMut<'a> {
     Buffer(&'a mut Buffer),
 }
 
+impl TensorsMut<'_> {
+    fn shape(&self) -> Shape {
+        match self {
+            TensorsMut::Param(p) => p.shape(),
+            TensorsMut::Buffer(b) => b.get().shape(),
+        }
+    }
+
+    /// Takes the value, in the dtype and on the device of the old one, if there is one.
+    fn set(self, value: Tensor) {
+        match self {
+            TensorsMut::Param(p) if p.is_initialized() => {
+                let (dtype, device) = (p.value().dtype(), p.value().device());
+                p.set(value.to_dtype(dtype).to_device(device));
+            }
+            TensorsMut::Param(p) => p.set(value),
+            TensorsMut::Buffer(b) => {
+                let old = b.get();
+                b.set(value.to_dtype(old.dtype()).to_device(old.device()));
+            }
+        }
+    }
+}
+
+/// What a lenient load found: [`ModuleExt::load_state_dict_lenient`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Number of tensors loaded.
+    pub count: usize,
+    /// Names the model has and the state dict lacks.
+    pub missing: Vec<String>,
+    /// Names the state dict has and the model lacks.
+    pub unexpected: Vec<String>,
+    /// Tensors of another shape: (name, expected, found).
+    pub mismatched: Vec<(String, String, String)>,
+}
+
+impl Loaded {
+    /// Whether everything fitted.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
+}
+
 fn tensors<'a, M: Module + ?Sized>(module: &'a M) -> Vec<(String, Tensors<'a>)> {
     let mut out = Vec::new();
     for (name, child) in module.children() {
@@ -292,20 +336,34 @@ pub trait ModuleExt: Module {
         });
         let mut given = check_state(expected, state)?;
         for (name, t) in tensors_mut(self) {
-            let value = given.remove(&name).expect("every name was found above");
-            match t {
-                TensorsMut::Param(p) if p.is_initialized() => {
-                    let (dtype, device) = (p.value().dtype(), p.value().device());
-                    p.set(value.to_dtype(dtype).to_device(device));
+            t.set(given.remove(&name).expect("every name was found above"));
+        }
+        Ok(())
+    }
+
+    /// Loads what fits of a state dict and tells what did not; else as [`load_state_dict`](Self::load_state_dict). What is
+    /// missing keeps the values it has, so initialize first. Same as PyTorch's `strict=False`, which however refuses tensors
+    /// of another shape.
+    fn load_state_dict_lenient(&mut self, state: Vec<(String, Tensor)>) -> Loaded {
+        let mut given: HashMap<String, Tensor> = state.into_iter().collect();
+        let mut loaded = Loaded::default();
+        for (name, t) in tensors_mut(self) {
+            let expected = t.shape();
+            match given.remove(&name) {
+                None => loaded.missing.push(name),
+                Some(value) if value.shape() != expected => {
+                    let found = value.shape().to_string();
+                    loaded.mismatched.push((name, expected.to_string(), found));
                 }
-                TensorsMut::Param(p) => p.set(value),
-                TensorsMut::Buffer(b) => {
-                    let old = b.get();
-                    b.set(value.to_dtype(old.dtype()).to_device(old.device()));
+                Some(value) => {
+                    t.set(value);
+                    loaded.count += 1;
                 }
             }
         }
-        Ok(())
+        loaded.unexpected = given.into_keys().collect();
+        loaded.unexpected.sort();
+        loaded
     }
 
     /// Number of elements of all parameters (buffers not counted).

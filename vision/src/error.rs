@@ -99,6 +99,37 @@ pub enum Error {
     #[error(transparent)]
     Write(#[from] tensor::Error),
 
+    /// A file of weights could not be read.
+    #[error(transparent)]
+    WeightsFile(tensor::Error),
+
+    /// A file of weights has a name that does not tell its format.
+    #[error("{}: expected a name that ends in {expected}", path.display())]
+    WeightsFormat {
+        /// The file.
+        path: PathBuf,
+        /// The endings that are known.
+        expected: &'static str,
+    },
+
+    /// Weights do not fit the model.
+    #[error("{}: {source}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        source: Box<nn::Error>,
+    },
+
+    /// A picture could not be decoded.
+    #[error("{}: {reason}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+
     /// There is no architecture of this name.
     #[error("there is no model {name:?}; {}", suggestion(.similar))]
     UnknownModel {

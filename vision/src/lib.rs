@@ -2,6 +2,9 @@
 
 pub mod datasets;
 mod error;
+pub mod imagenet;
 pub mod models;
+pub mod picture;
+pub mod weights;
 
 pub use error::Error;

@@ -10,6 +10,8 @@ use crate::{
     experiments::{self, Request, ScaleName},
     failure::{Failure, MOST_THREADS},
     kernels::{self, KernelsArgs},
+    model::{self, ModelCommand},
+    predict::{self, PredictArgs},
     profile::{nan_traced, profiled},
     verify::VerifyArgs,
 };
@@ -32,6 +34,11 @@ enum Command {
     Report(ReportArgs),
     /// Check the library against values from PyTorch and SciPy, and every gradient numerically
     Verify(VerifyArgs),
+    /// List the architectures, or show one layer by layer
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Say what a model sees in pictures
+    Predict(PredictArgs),
     /// Measure the speed of the paper's workloads on this machine, alone or beside another program
     Bench(BenchArgs),
     /// Show what this machine can compute on, and for what is missing what to install
@@ -121,6 +128,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::List(args) => experiments::list(&args.results),
         Command::Report(args) => experiments::report(&args.experiments, &args.results),
         Command::Verify(args) => crate::verify::run(&args).map_err(Failure::Run),
+        Command::Model(command) => model::run(&command),
+        Command::Predict(args) => predict::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices => devices::run(),
         Command::Kernels(args) => kernels::run(&args),

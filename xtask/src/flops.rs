@@ -7,10 +7,11 @@
 
 use autograd::Var;
 use nn::{Context, Forward, ModuleExt, layers::Conv2d};
+use serde::{Deserialize, Serialize};
 use tensor::{DType, Device, Tensor};
 
 /// What one forward does, by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operations {
     /// Multiply-accumulates of convolutions.
     pub conv: u64,

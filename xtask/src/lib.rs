@@ -11,6 +11,8 @@ pub mod experiments;
 pub mod failure;
 pub mod flops;
 pub mod kernels;
+pub mod model;
+pub mod predict;
 pub mod profile;
 pub mod report;
 pub mod results;

@@ -82,6 +82,11 @@ pub fn read_npy_from(path: &Path, reader: &mut dyn Read, length: u64) -> Result<
     if found < expected {
         return Err(Error::Length { path: path.to_owned(), expected, found });
     }
+    // What is long enough on paper may still end early inside an archive.
+    let io_error = |source: io::Error| match source.kind() {
+        io::ErrorKind::UnexpectedEof => format_error("its data end early"),
+        _ => io_error(source),
+    };
     if !header.fortran_order {
         return stored.read(reader, Shape::new(&header.shape)).map_err(io_error);
     }

@@ -14,8 +14,8 @@ use crate::Error;
 pub struct ModelConfig {
     /// Number of logits. Default 1000.
     pub classes: usize,
-    /// Height and width of images in pixels. Default 224. Only transformers are made for one size; all others take any
-    /// that does not vanish on the way.
+    /// Height and width of images in pixels. Default 224. Transformers are made for one size; of all others it is checked that
+    /// images do not vanish on the way, and they take any that do not.
     pub image_size: usize,
     /// The first layer. Default as published. VGG and ConvNeXt have nothing to replace for small images: theirs is the same
     /// either way.
@@ -61,6 +61,19 @@ impl ModelInfo {
         match self.family {
             Family::Sudoku => [1, 1, 9, 9],
             _ => [1, 3, config.image_size, config.image_size],
+        }
+    }
+
+    /// The smallest height and width that do not vanish on the way.
+    pub fn smallest_image(&self, stem: Stem) -> usize {
+        let of = |large: usize, small: usize| if stem == Stem::Large { large } else { small };
+        match self.name {
+            "squeezenet1_1" => of(17, 8),
+            name if name.starts_with("squeezenet") => of(21, 8),
+            name if name.starts_with("alexnet") => of(63, 15),
+            name if name.starts_with("densenet") => of(29, 15),
+            name if name.starts_with("vgg") || name.starts_with("convnext") => 32,
+            _ => 1,
         }
     }
 
@@ -169,8 +182,14 @@ pub static MODELS: &[ModelInfo] = &[
     model("densenet161", DENSE, Family::Plain, |c| densenet(c, DenseNetConfig::densenet161())),
     model("densenet169", DENSE, Family::Plain, |c| densenet(c, DenseNetConfig::densenet169())),
     model("densenet201", DENSE, Family::Plain, |c| densenet(c, DenseNetConfig::densenet201())),
-    model("squeezenet1_0", SQUEEZE, Family::Dropout, |c| squeezenet(c, SqueezeNetVersion::V1_0)),
-    model("squeezenet1_1", SQUEEZE, Family::Dropout, |c| squeezenet(c, SqueezeNetVersion::V1_1)),
+    model("squeezenet1_0", SQUEEZE, Family::Dropout, |c| squeezenet(c, SqueezeNetVersion::V1_0, 0)),
+    model(
+        "squeezenet1_0_caffe",
+        "Iandola et al. 2016: the authors' release, whose last convolution pads",
+        Family::Dropout,
+        |c| squeezenet(c, SqueezeNetVersion::V1_0, 1),
+    ),
+    model("squeezenet1_1", SQUEEZE, Family::Dropout, |c| squeezenet(c, SqueezeNetVersion::V1_1, 0)),
     model("convnext_tiny", CONVNEXT, Family::StochasticDepth, |c| {
         convnext(c, ConvNeXtConfig::default())
     }),
@@ -225,11 +244,14 @@ fn densenet(c: &ModelConfig, size: DenseNetConfig) -> Box<dyn Forward> {
     Box::new(DenseNet::new(&DenseNetConfig { classes: c.classes, stem: c.stem, ..size }))
 }
 
-fn squeezenet(c: &ModelConfig, version: SqueezeNetVersion) -> Box<dyn Forward> {
-    let base = SqueezeNetConfig::default();
-    let dropout = c.dropout.unwrap_or(base.dropout);
-    let config = SqueezeNetConfig { version, classes: c.classes, stem: c.stem, dropout, ..base };
-    Box::new(SqueezeNet::new(&config))
+fn squeezenet(c: &ModelConfig, version: SqueezeNetVersion, padding: usize) -> Box<dyn Forward> {
+    Box::new(SqueezeNet::new(&SqueezeNetConfig {
+        version,
+        classes: c.classes,
+        stem: c.stem,
+        last_padding: padding,
+        dropout: c.dropout.unwrap_or(SqueezeNetConfig::default().dropout),
+    }))
 }
 
 fn convnext(c: &ModelConfig, size: ConvNeXtConfig) -> Box<dyn Forward> {
@@ -323,11 +345,15 @@ fn check(info: &ModelInfo, config: &ModelConfig) -> Result<(), Error> {
         return wrong("classes", "at least 1", "0".into());
     }
     let (size, stem) = (config.image_size, config.stem);
+    let smallest = info.smallest_image(stem);
+    if size < smallest {
+        return wrong("image_size", &format!("at least {smallest} pixels"), size.to_string());
+    }
     match info.family {
         Family::LargeOnly if stem == Stem::Small => {
             wrong("stem", "Large: there is no other form", "Small".into())
         }
-        Family::Patches(large) if size == 0 || size % patch_size(large, stem) != 0 => {
+        Family::Patches(large) if !size.is_multiple_of(patch_size(large, stem)) => {
             let patch = patch_size(large, stem);
             wrong("image_size", &format!("a multiple of its patches of {patch}"), size.to_string())
         }
@@ -422,6 +448,39 @@ mod tests {
         assert!(message("replknet31t", &ModelConfig::cifar(10)).contains("stem is Small"));
         assert!(message("sudoku_3x16", &default()).contains("config is"));
         assert!(message("vgg11", &ModelConfig { classes: 0, ..default() }).contains("at least 1"));
+    }
+
+    /// One pixel less vanishes, as the layers say.
+    #[test]
+    fn the_smallest_images_are_as_small_as_can_be() {
+        use autograd::Var;
+        use nn::{Context, ModuleExt};
+        use tensor::{DType, Device, Tensor};
+        for (name, stem) in [
+            ("squeezenet1_0", Stem::Large),
+            ("squeezenet1_0", Stem::Small),
+            ("squeezenet1_1", Stem::Large),
+            ("densenet121", Stem::Small),
+            ("convnextv2_atto", Stem::Large),
+        ] {
+            let image_size = find(name).unwrap().smallest_image(stem);
+            let config = ModelConfig { classes: 2, image_size, stem, ..ModelConfig::default() };
+            let mut model = create(name, &config).unwrap();
+            model.initialize(0, DType::F32, Device::Cpu);
+            let run = |size: usize| {
+                let x = Tensor::zeros([1, 3, size, size], DType::F32, Device::Cpu);
+                model.call(&Var::constant(x), &mut Context::eval()).dims().to_vec()
+            };
+            assert_eq!(run(image_size), [1, 2], "{name}");
+            let smaller =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(image_size - 1)));
+            assert!(smaller.is_err(), "{name} takes {} pixels", image_size - 1);
+            let message = message(name, &ModelConfig { image_size: image_size - 1, ..config });
+            assert!(
+                message.contains(&format!("expected at least {image_size} pixels")),
+                "{message}"
+            );
+        }
     }
 
     #[test]

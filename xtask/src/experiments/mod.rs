@@ -24,6 +24,7 @@ use crate::{
     settings,
 };
 
+mod cost;
 mod shapes;
 mod sudoku;
 
@@ -171,7 +172,7 @@ pub struct Experiment {
 }
 
 /// All experiments, in the order in which `reproduce` runs them.
-pub const EXPERIMENTS: &[Experiment] = &[shapes::EXPERIMENT, sudoku::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[shapes::EXPERIMENT, cost::EXPERIMENT, sudoku::EXPERIMENT];
 
 fn find(name: &str) -> Outcome<&'static Experiment> {
     EXPERIMENTS.iter().find(|e| e.name == name).ok_or_else(|| {

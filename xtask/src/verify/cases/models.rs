@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use autograd::Var;
-use lpconv::{ConvertConfig, KernelSize, Surround, convert, for_each_mask};
+use lpconv::{ConvertConfig, Surround, convert, for_each_mask};
 use nn::{
     Context, Forward, ModuleExt,
     loss::{Reduction, cross_entropy},
@@ -17,6 +17,7 @@ use vision::models::{ModelConfig, Stem, create, find};
 use super::{Run, Runner};
 use crate::{
     flops::count,
+    model::paper_conversion,
     verify::hashed::{Gains, Hashed},
 };
 
@@ -55,15 +56,6 @@ fn named(run: &Run) -> Result<Box<dyn Forward>> {
     Ok(create(name, &config)?)
 }
 
-/// How the vectors' converted models were: RepLKNet's kernels are masked without growing.
-fn conversion(run: &Run) -> ConvertConfig {
-    let lp = ConvertConfig::lp(2.0);
-    match run.name().contains("replknet") {
-        true => ConvertConfig { size: KernelSize::Scale(1.0), transfer: false, ..lp },
-        false => lp,
-    }
-}
-
 /// The weights of a hashed model in the middle of its converted layers, for three exponents.
 fn transferred(run: &Run) -> Result<()> {
     let hashed = Hashed::of(run.manifest())?;
@@ -95,7 +87,8 @@ fn model(run: &Run, mut model: Box<dyn Forward>) -> Result<()> {
     // The remark on PyTorch's own precision explains the tolerance.
     run.remarks(&["torch_f32_error"]);
     if run.name().starts_with(CONVERTED) {
-        let layers = convert(&mut *model, &conversion(run))?;
+        let layers =
+            convert(&mut *model, &paper_conversion(run.name().trim_start_matches(CONVERTED), 2.0))?;
         let expected: usize = run.attr("lp_layers")?;
         ensure!(layers.len() == expected, "{} layers were converted, not {expected}", layers.len());
     }
