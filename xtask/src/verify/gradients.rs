@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use autograd::{
     OpInfo,
-    gradcheck::{Draw, gradgradcheck, properties},
+    gradcheck::{ConvCase, Draw, gradgradcheck, properties},
 };
 use serde::Serialize;
 
@@ -24,8 +24,49 @@ pub struct Checked {
     pub formula: &'static str,
     /// How many cases were drawn; first and second derivatives are checked at each.
     pub cases: u64,
+    /// How many of the cases are of which kind, for convolutions: what they are worth depends on it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<Kind>,
     /// The first failure: which case, and what was wrong.
     pub failure: Option<String>,
+}
+
+/// How many cases are of one kind; a case may be of several.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Kind {
+    /// What it is called.
+    pub kind: &'static str,
+    /// How many.
+    pub cases: u64,
+}
+
+/// Ops whose case begins with [`Draw::conv`], so that the geometry can be drawn again.
+const CONVOLUTIONS: [&str; 3] = ["conv2d", "conv2d_input_grad", "conv2d_weight_grad"];
+
+/// The kinds of an op's cases; none if it is not a convolution.
+fn kinds(op: &'static str, cases: u64) -> Vec<Kind> {
+    if !CONVOLUTIONS.contains(&op) {
+        return Vec::new();
+    }
+    let drawn: Vec<ConvCase> = (0..cases).map(|seed| Draw::new(op, seed).conv()).collect();
+    let grouped = |c: &ConvCase| c.groups > 1;
+    let strided = |c: &ConvCase| c.stride != [1, 1];
+    let padded = |c: &ConvCase| c.padding != [0, 0];
+    // A kernel of one tap has nothing to spread.
+    let dilated = |c: &ConvCase| (0..2).any(|i| c.dilation[i] > 1 && c.weight[2 + i] > 1);
+    let count = |kind, is: &dyn Fn(&ConvCase) -> bool| Kind {
+        kind,
+        cases: drawn.iter().filter(|c| is(c)).count() as u64,
+    };
+    vec![
+        count("grouped", &grouped),
+        count("strided", &strided),
+        count("padded", &padded),
+        count("dilated", &dilated),
+        count("all four at once", &|c| grouped(c) && strided(c) && padded(c) && dilated(c)),
+        count("with a rectangular kernel", &|c| c.weight[2] != c.weight[3]),
+        count("with a rectangular image", &|c| c.input[2] != c.input[3]),
+    ]
 }
 
 /// Draws `cases` inputs for every op whose name contains `filter` and checks everything that an op must fulfil
@@ -46,7 +87,8 @@ fn check_ops(ops: impl Iterator<Item = &'static OpInfo>, cases: u64) -> Vec<Chec
             let result = result.unwrap_or_else(|panic| Err(panic_message(panic)));
             result.err().map(|e| format!("case {seed}: {e}"))
         });
-        Checked { op: info.name, formula: info.formula, cases, failure }
+        let kinds = kinds(info.name, cases);
+        Checked { op: info.name, formula: info.formula, cases, kinds, failure }
     })
     .collect()
 }
@@ -67,6 +109,10 @@ pub fn text(checked: &[Checked]) -> String {
         checked.len(),
         failures.len()
     );
+    for c in checked.iter().filter(|c| !c.kinds.is_empty()) {
+        let kinds: Vec<_> = c.kinds.iter().map(|k| format!("{} {}", k.cases, k.kind)).collect();
+        text += &format!("{}: of {} cases {}\n", c.op, c.cases, kinds.join(", "));
+    }
     for (op, failure) in failures {
         text += &format!("\n{op}: {failure}\n");
     }
@@ -118,6 +164,21 @@ mod tests {
         assert!(wrong.starts_with("case 0: gradient of input 0 at ["), "{wrong}");
         assert_eq!(failures[2], Some("case 0: panicked: no case"));
         assert!(text(&checked).contains("3 ops, 9 cases of first and 9 of second order, 2 failed"));
+    }
+
+    /// As many cases as are drawn when nobody says how many.
+    #[test]
+    fn convolutions_of_every_kind_are_drawn() {
+        for op in CONVOLUTIONS {
+            assert!(ops().any(|info| info.name == op), "{op}");
+            for kind in kinds(op, crate::verify::GRADIENT_CASES) {
+                assert!(kind.cases > 0, "{op}: {kind:?}");
+            }
+        }
+        assert_eq!(kinds("add", 5), []);
+        let text = text(&check("conv2d_input_grad", 2));
+        assert!(text.contains("conv2d_input_grad: of 2 cases "), "{text}");
+        assert!(text.contains(" all four at once, ") && text.contains(" grouped, "), "{text}");
     }
 
     /// Each crate draws more for its own ops; this is that every list is there, and no name twice.
