@@ -15,13 +15,19 @@ use crate::verify::hashed::{Gains, Hashed};
 
 pub(super) const RUNNERS: &[Runner] = &[Runner { prefix: "mmv1/", op: "mmv1", run: mmv1 }];
 
-/// Rounding to f32 moves a few of the 58,000 samples of the shifted images into the next pixel, where the slope of noise
-/// is another one: gradients jump by about one part in the root of a frame's 4,800 pixels. (Those of PyTorch in f32 miss the
-/// tolerance of a thousandth, too.)
-const JUMPS: f64 = 100.0;
+/// In these cases rounding to f32 moves two of the 45,776 samples that lie within a frame (12 frames) into the next pixel's
+/// cell, where the slope of the noise is another one, and the gradients that pass through the shifter jump: by 3 % of a row of
+/// gradients at most, 34 times the tolerance. In f64 all gradients agree with PyTorch's to 1e-8. In `seq1_all` no sample
+/// crosses, and it passes in f32 as it is.
+const CROSSING: [&str; 2] = ["seq4", "seq4_lp2"];
+
+/// How much more than the tolerance the f32 gradients of [`CROSSING`] may be off.
+const JUMPS: f64 = 50.0;
 
 fn mmv1(run: &Run) -> Result<()> {
-    run.loosen_f32_gradients(JUMPS);
+    if CROSSING.contains(&run.name()) {
+        run.loosen_f32_gradients(JUMPS);
+    }
     let config = Mmv1Config {
         neurons: run.attr("neurons")?,
         behaviors: run.attr("behaviour")?,
