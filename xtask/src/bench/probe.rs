@@ -24,7 +24,7 @@ const TRY_S: f64 = 0.015;
 
 /// Measures both limits; takes about half a second.
 pub(super) fn probe(threads: usize) -> Peak {
-    let kernel = Kernel::best();
+    let kernel = Kernel::active();
     let gflops = best_rate(threads, || {
         let kernel = kernel.run;
         move || kernel(BLOCK) / 1e9
@@ -101,18 +101,27 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn best() -> Kernel {
+    /// That of the instructions which the workloads use, too: the widest, or what `TENSOR_INSTRUCTION_SET` says.
+    fn active() -> Kernel {
+        // What cannot be had is refused before any command runs.
+        Self::of(tensor::instruction_set().unwrap_or("portable"))
+    }
+
+    /// By the names of [`tensor::instruction_set`].
+    fn of(instructions: &str) -> Kernel {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            if instructions == "avx512" && is_x86_feature_detected!("avx512f") {
                 // SAFETY: the processor has AVX-512F, as was just asked.
                 return Kernel { name: "AVX-512", run: |steps| unsafe { x86::avx512(steps) } };
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if instructions == "avx2" && avx2 {
                 // SAFETY: the processor has AVX2 and FMA, as was just asked.
                 return Kernel { name: "AVX2", run: |steps| unsafe { x86::avx2(steps) } };
             }
         }
+        let _ = instructions;
         Kernel { name: "baseline instructions", run: portable }
     }
 }
@@ -174,5 +183,19 @@ mod tests {
         let peak = probe(1);
         assert!((0.1..1e4).contains(&peak.gflops), "{peak:?}");
         assert!((0.01..1e4).contains(&peak.copy_gb_per_s), "{peak:?}");
+    }
+
+    #[test]
+    fn the_kernel_is_of_the_instructions_that_workloads_use() {
+        assert_eq!(Kernel::of("portable").name, "baseline instructions");
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                assert_eq!(Kernel::of("avx2").name, "AVX2");
+            }
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                assert_eq!(Kernel::of("avx512").name, "AVX-512");
+            }
+        }
     }
 }
