@@ -63,6 +63,16 @@ fn the_list_names_every_workload_of_a_filter() {
     let pairs = text(&bench(&["--list", "--filter", "_p8"]).stdout);
     assert!(pairs.lines().any(|l| l.starts_with("conv7x7_256_8_p8_dense ")), "{pairs}");
     assert_eq!(pairs.lines().count(), 4, "{pairs}");
+    let json = lines(&["--list", "--filter", "_p8", "--json"]);
+    assert_eq!(json.len(), 4);
+    for line in json {
+        let name = line["name"].as_str().unwrap();
+        assert!(
+            pairs.lines().any(|l| l.contains(name) && l.contains(line["about"].as_str().unwrap()))
+        );
+        assert_eq!(line["on_request"], "_p8");
+    }
+    assert_eq!(lines(&["--list", "--filter", "gemm_bww", "--json"])[0]["on_request"], Value::Null);
 }
 
 #[test]
@@ -77,7 +87,17 @@ fn impossible_options_are_usage_errors() {
     assert!(message(&["--threads", "0"], 2).contains("--threads 0"));
     assert!(message(&["--rounds", "0"], 2).contains("--rounds 0"));
     assert!(message(&["--timeout=-1"], 2).contains("--timeout"));
-    assert!(message(&["--serve", "--json"], 2).contains("cannot be used with"));
+    for useless in [
+        &["--serve", "--json"][..],
+        &["--serve", "--rounds", "2"],
+        &["--list", "--versus", "true"],
+        &["--list", "--rounds", "2"],
+        &["--list", "--threads", "2"],
+        &["--list", "--timeout", "2"],
+        &["--profile", "trace.json", "--timeout", "2"],
+    ] {
+        assert!(message(useless, 2).contains("cannot be used with"), "{useless:?}");
+    }
     assert!(message(&["--filter", "x", "--filter"], 2).contains("--filter"));
 }
 
@@ -146,6 +166,10 @@ fn other_programs_that_fail_are_named_with_what_they_did() {
             "refused op_overhead: not today",
         ),
         ("exec >&-; read n; read n", "closed its standard output"),
+        // Floods neither fill the memory nor count as answers.
+        ("exec cat /dev/zero", "wrote 65536 bytes without an end of line"),
+        ("exec yes '{\"ms\": 1}'", "before it was asked for op_overhead"),
+        ("echo '{\"ms\": 1}'; read n; read n", "before it was asked for op_overhead"),
     ] {
         let message = message(&op(&["--versus", command]), 1);
         assert!(message.contains(expected), "{command}: {message}");

@@ -9,6 +9,7 @@ use std::{io::BufRead as _, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use serde_json::json;
 
 use crate::failure::{Failure, MOST_THREADS, Outcome, nearest, say};
 use peer::{Answer, Peer};
@@ -28,7 +29,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "SUBSTR")]
     filter: Vec<String>,
     /// Show the workloads, and run nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["threads", "rounds", "versus", "timeout"])]
     list: bool,
     /// One JSON object a line on standard output; everything else goes to standard error
     #[arg(long)]
@@ -48,13 +49,13 @@ pub struct BenchArgs {
     timeout: f64,
     /// Instead of measuring, watch the ops of one repetition of one workload: writes a Chrome trace (for Perfetto) to FILE
     /// and prints a table per op
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "json", "versus", "serve", "rounds"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "json", "versus", "serve", "rounds", "timeout"])]
     profile: Option<PathBuf>,
     /// Be the other program of a --versus: answer names on standard input (to compare two builds of this one)
-    #[arg(long, conflicts_with_all = ["filter", "list", "json", "versus"])]
+    #[arg(long, conflicts_with_all = ["filter", "list", "json", "versus", "rounds"])]
     serve: bool,
     /// As --serve, in this very process and for this workload only
-    #[arg(long, hide = true, value_name = "WORKLOAD", conflicts_with_all = ["filter", "list", "json", "versus", "serve"])]
+    #[arg(long, hide = true, value_name = "WORKLOAD", conflicts_with_all = ["filter", "list", "json", "versus", "serve", "rounds", "timeout"])]
     worker: Option<String>,
 }
 
@@ -88,8 +89,14 @@ pub fn run(args: &BenchArgs) -> Outcome {
     }
     let chosen = choose(&args.filter)?;
     if args.list {
-        for workload in chosen {
-            say!("{:<24} {}", workload.name, workload.about);
+        for Workload { name, about, on_request, .. } in chosen {
+            match args.json {
+                true => {
+                    let line = json!({ "name": name, "about": about, "on_request": on_request });
+                    say!("{line}");
+                }
+                false => say!("{name:<24} {about}"),
+            }
         }
         return Ok(());
     }
@@ -147,7 +154,7 @@ fn serve(threads: usize, timeout: Duration) -> anyhow::Result<()> {
     for name in std::io::stdin().lock().lines() {
         let name = name.context("reading standard input")?.trim().to_owned();
         if !known.iter().any(|w| w.name == name) {
-            say!("{}", serde_json::json!({ "workload": name, "error": unknown(&name) }));
+            say!("{}", json!({ "workload": name, "error": unknown(&name) }));
             continue;
         }
         let peer = match &mut current {
@@ -162,7 +169,7 @@ fn serve(threads: usize, timeout: Duration) -> anyhow::Result<()> {
         match peer.ask(&name)? {
             Answer::Reading(reading) => say!("{}", serde_json::to_string(&reading)?),
             Answer::Refused(why) => {
-                say!("{}", serde_json::json!({ "workload": name, "error": why }));
+                say!("{}", json!({ "workload": name, "error": why }));
             }
         }
     }
