@@ -13,6 +13,7 @@ models are kept between rounds. Where the memory format matters both are tried w
 three rounds each; one where a round takes more than two seconds), and the one with the faster whole step is kept. AdamW is the fused one.
 """
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -462,6 +463,8 @@ def main():
         print("\n".join(workloads()))
     elif args.worker:
         work(args.worker, args.format, args.threads)
+    elif importlib.util.find_spec("torch") is None:
+        sys.exit("PyTorch is missing for this Python (" + sys.executable + "): pip install torch")
     else:
         serve(args.threads)
 
