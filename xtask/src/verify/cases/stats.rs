@@ -1,7 +1,13 @@
-//! The mathematics of Lp-masks: densities, fits of p and sigma, decompositions of C. All of it in f64.
+//! The mathematics of Lp-masks (densities, fits of p and sigma, decompositions of C) and statistics of neuroscience: tests,
+//! rank correlations, similarity of representations, scores of predictions. All of it in f64.
 
 use anyhow::{Result, bail, ensure};
 use lpconv::{Conformation, FitStatus, Histogram, Mpnd, Svd2, fit_least_squares};
+use neuro::{
+    prediction::{SMOOTHING_FRAMES, moving_average, prediction_score},
+    rsa::{Comparison, Rsm, RsmOptions, Similarity, compare},
+    stats::{TTest, holm, kendall_tau_b, pearson, spearman, student, welch},
+};
 
 use super::{Run, Runner};
 
@@ -9,6 +15,11 @@ pub(super) const RUNNERS: &[Runner] = &[
     Runner { prefix: "stats/", op: "mpnd", run: mpnd },
     Runner { prefix: "stats/", op: "mpnd_fit", run: mpnd_fit },
     Runner { prefix: "stats/", op: "svd2x2", run: svd2x2 },
+    Runner { prefix: "stats/", op: "t_test", run: t_test },
+    Runner { prefix: "stats/", op: "holm_bonferroni", run: holm_bonferroni },
+    Runner { prefix: "stats/", op: "rank_correlation", run: rank_correlation },
+    Runner { prefix: "stats/", op: "rsm", run: rsm },
+    Runner { prefix: "stats/", op: "neural_score", run: neural_score },
 ];
 
 fn values(run: &Run, role: &str) -> Result<Vec<f64>> {
@@ -99,4 +110,72 @@ fn svd2x2(run: &Run) -> Result<()> {
         run.numbers(&format!("out.{role}"), values)?;
     }
     Ok(())
+}
+
+fn t_test(run: &Run) -> Result<()> {
+    let (a, b) = (values(run, "in.a")?, values(run, "in.b")?);
+    let entries = |test: TTest| [test.statistic, test.p_value, test.df];
+    run.numbers("out.welch", &entries(welch(&a, &b)?))?;
+    run.numbers("out.student", &entries(student(&a, &b)?))
+}
+
+fn holm_bonferroni(run: &Run) -> Result<()> {
+    let mut p = values(run, "in.p")?;
+    if run.has("in.groups") {
+        // The p-values come from Welch's tests of all pairs: ours must be the given ones, and are what is adjusted.
+        run.remarks(&["pairs"]);
+        let groups = run.tensor("in.groups")?;
+        let group = |i: usize| groups.select(0, i).to_f64_vec();
+        let n = groups.dims()[0];
+        let pairs = (0..n).flat_map(|i| (0..i).map(move |j| (i, j)));
+        for ((i, j), given) in pairs.zip(&mut p) {
+            let own = welch(&group(i), &group(j))?.p_value;
+            let off = (own - *given).abs();
+            ensure!(off <= 1e-8 * *given, "groups {i} and {j}: p = {own:e}, expected {given:e}");
+            *given = own;
+        }
+    }
+    run.numbers("out.p", &holm(&p)?)
+}
+
+fn rank_correlation(run: &Run) -> Result<()> {
+    let (a, b) = (values(run, "in.a")?, values(run, "in.b")?);
+    run.numbers("out.kendall_tau_b", &[kendall_tau_b(&a, &b)?.statistic])?;
+    run.numbers("out.spearman", &[spearman(&a, &b)?.statistic])?;
+    // Where the exact correlation is 0, both sides give the rounding of their sums, of which no digit means anything.
+    let (found, expected) = (pearson(&a, &b)?.statistic, values(run, "out.pearson")?[0]);
+    let both_vanish = found.abs().max(expected.abs()) < 1e-15;
+    run.numbers("out.pearson", &[if both_vanish { expected } else { found }])
+}
+
+fn rsm(run: &Run) -> Result<()> {
+    let responses = run.tensor("in.responses")?;
+    let other = run.tensor("in.other_rsm")?;
+    let other = Rsm::from_matrix(other.to_f64_vec(), other.dims()[0], true)?;
+    let centered = RsmOptions { sd_offset: run.attr("sd_offset")?, ..RsmOptions::default() };
+    for (name, options) in
+        [("plain", RsmOptions::plain(Similarity::Pearson)), ("centred", centered)]
+    {
+        let rsm = Rsm::new(&responses, &options)?;
+        run.numbers(&format!("out.rsm_{name}"), rsm.matrix())?;
+        let ssm = compare(&rsm, &other, Comparison::KendallTauB)?;
+        run.numbers(&format!("out.ssm_{name}"), &[ssm])?;
+    }
+    Ok(())
+}
+
+fn neural_score(run: &Run) -> Result<()> {
+    run.remarks(&["frame_ms"]);
+    let window: usize = run.attr("window")?;
+    ensure!(window == SMOOTHING_FRAMES, "a window of {window} frames");
+    let (predicted, recorded) = (run.tensor("in.pred")?, run.tensor("in.label")?);
+    run.numbers("out.cc_raw", &prediction_score(&predicted, &recorded)?.cc)?;
+    let [predicted, recorded] = [&predicted, &recorded].map(|x| moving_average(x, window));
+    let (predicted, recorded) = (predicted?, recorded?);
+    let score = prediction_score(&predicted, &recorded)?;
+    run.numbers("out.smooth_pred", &predicted.to_f64_vec())?;
+    run.numbers("out.smooth_label", &recorded.to_f64_vec())?;
+    run.numbers("out.cc", &score.cc)?;
+    run.numbers("out.cc_mean", &[score.mean_cc()])?;
+    run.numbers("out.mse", &[score.mse])
 }
