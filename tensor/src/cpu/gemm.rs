@@ -218,15 +218,18 @@ pub(crate) unsafe fn blocked_product<T: Real>(
             block: strips.div_ceil(blocks),
             work: m * n * k,
         }
-        .run(|strip, runs| {
-            let first = strip * strip_rows;
-            runs.push(Run { a: 0, b: 0, len: k });
-            Strip {
-                a: (first * row_step) as isize,
-                c: first * ldc,
-                rows: strip_rows.min(m.saturating_sub(first)),
-            }
-        });
+        .run(
+            |strip| {
+                let first = strip * strip_rows;
+                Strip {
+                    a: (first * row_step) as isize,
+                    c: first * ldc,
+                    rows: strip_rows.min(m.saturating_sub(first)),
+                    list: 0,
+                }
+            },
+            |_, runs| runs.push(Run { a: 0, b: 0, len: k }),
+        );
     }
 }
 

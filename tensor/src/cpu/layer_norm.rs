@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::{
     columns::{row_sums, rows_per_block},
     float::Float,
+    scratch::List,
     wide::wide,
 };
 use crate::{
@@ -32,7 +33,7 @@ pub(super) fn layer_norm(
         let src = x.dense_slice::<T>();
         let weight = vector::<T>(weight, length, T::ONE);
         let bias = vector::<T>(bias, length, T::ZERO);
-        let mut stats = vec![T::ZERO; rows * 2];
+        let mut stats = List::filled(T::ZERO, rows * 2);
         let y = Tensor::build::<T>(x.layout.dense_like(), x.device(), |out| {
             if out.is_empty() {
                 return;

@@ -7,7 +7,7 @@
 //! Tasks depend on the shapes only and own their part of `C`: the result does not depend on the number of threads.
 
 use crate::cpu::microkernel::{Kernels, Order, Real, Run, Tile};
-use crate::cpu::scratch::{Scratch, run_tasks};
+use crate::cpu::scratch::{List, Scratch, run_tasks};
 use crate::cpu::simd::finish_streams;
 use std::ops::Range;
 
@@ -41,6 +41,8 @@ pub(crate) struct Strip {
     pub(crate) a: isize,
     pub(crate) c: usize,
     pub(crate) rows: usize,
+    /// The number of its list of runs. Lists are made anew where the number differs from that of the strip before.
+    pub(crate) list: usize,
 }
 
 /// How the chunks of a sum come together.
@@ -119,12 +121,16 @@ impl<T: Real> Product<'_, T> {
         (self.repeats * self.k).div_ceil(self.chunk).max(1)
     }
 
-    /// Computes the product; `plan` describes a strip and appends its runs, ascending and disjoint in `b`.
+    /// Computes the product; `plan` describes a strip, and `list` appends the runs of a list, ascending and disjoint in `b`.
     ///
     /// # Safety
     /// The kernels' instruction set is available; whatever the strips and runs name lies in live memory, and no two strips
     /// (of any group) share an element of `C`.
-    pub(crate) unsafe fn run(&self, plan: impl Fn(usize, &mut Vec<Run>) -> Strip + Sync) {
+    pub(crate) unsafe fn run(
+        &self,
+        plan: impl Fn(usize) -> Strip + Sync,
+        list: impl Fn(usize, &mut List<Run>) + Sync,
+    ) {
         let panels = self.panels();
         let blocks = self.strips.div_ceil(self.block);
         if panels == 0 || blocks == 0 || self.groups == 0 {
@@ -145,7 +151,7 @@ impl<T: Real> Product<'_, T> {
                 chunks: 0..self.chunks(),
             };
             // SAFETY: the caller's contract; tasks differ in group, strips or panels, so they share no element of C.
-            unsafe { self.run_part(&part, &plan) };
+            unsafe { self.run_part(&part, &plan, &list) };
         });
     }
 
@@ -156,12 +162,13 @@ impl<T: Real> Product<'_, T> {
     pub(crate) unsafe fn run_part(
         &self,
         part: &Part,
-        plan: &impl Fn(usize, &mut Vec<Run>) -> Strip,
+        plan: &impl Fn(usize) -> Strip,
+        list: &impl Fn(usize, &mut List<Run>),
     ) {
         let width = self.kernels.columns;
         let mut block = Block::new(self, part.chunks.clone());
         for strip in part.strips.clone() {
-            block.push(|runs| plan(strip, runs));
+            block.push(plan(strip), list);
         }
         let panel_len = self.chunk * width;
         let local = match self.b {
@@ -290,11 +297,12 @@ struct Block {
     chunks: Range<usize>,
     chunk_len: usize,
     k_step: usize,
-    strips: Vec<Strip>,
-    runs: Vec<Run>,
-    /// For the strip number `s` and chunk number `q` of the part: the runs from `ends[s · (chunks + 1) + q]` to the next entry.
-    ends: Vec<usize>,
-    planned: Vec<Run>,
+    /// The strips, and where their lists begin in `ends`.
+    strips: List<(Strip, usize)>,
+    runs: List<Run>,
+    /// For each list and chunk number `q` of the part: the runs from the list's entry `q` to the next entry.
+    ends: List<usize>,
+    planned: List<Run>,
     repeated: bool,
 }
 
@@ -305,20 +313,26 @@ impl Block {
             chunks: if repeated { 0..1 } else { chunks },
             chunk_len: if repeated { product.k } else { product.chunk },
             k_step: if product.order == Order::RowMajor { 1 } else { product.lda },
-            strips: vec![],
-            runs: vec![],
-            ends: vec![],
-            planned: vec![],
+            strips: List::new(),
+            runs: List::new(),
+            ends: List::new(),
+            planned: List::new(),
             repeated,
         }
     }
 
-    fn push(&mut self, plan: impl FnOnce(&mut Vec<Run>) -> Strip) {
+    fn push(&mut self, strip: Strip, list: &impl Fn(usize, &mut List<Run>)) {
+        if let Some(&(before, ends)) = self.strips.last()
+            && before.list == strip.list
+        {
+            return self.strips.push((strip, ends));
+        }
+        self.strips.push((strip, self.ends.len()));
         self.planned.clear();
-        self.strips.push(plan(&mut self.planned));
+        list(strip.list, &mut self.planned);
         let mut chunk = self.chunks.start;
         self.ends.push(self.runs.len());
-        for &planned in &self.planned {
+        for &planned in self.planned.iter() {
             let mut run = planned;
             while run.len > 0 {
                 let at = run.b / self.chunk_len;
@@ -343,10 +357,9 @@ impl Block {
 
     /// The strips with something to do in a chunk: runs, and whether `C` already holds a partial sum.
     fn chunk(&self, chunk: usize, last: bool) -> impl Iterator<Item = (Strip, &[Run], bool)> {
-        let stride = self.chunks.len() + 1;
         let at = if self.repeated { 0 } else { chunk - self.chunks.start };
-        self.strips.iter().enumerate().filter_map(move |(s, &strip)| {
-            let ends = &self.ends[s * stride..][..stride];
+        self.strips.iter().filter_map(move |&(strip, first)| {
+            let ends = &self.ends[first..];
             let runs = &self.runs[ends[at]..ends[at + 1]];
             let started =
                 if self.repeated { chunk > 0 && !runs.is_empty() } else { ends[at] > ends[0] };

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use super::parallel::{GRAIN, for_each_chunk};
 use crate::{
     DType, Element, Tensor,
+    cpu::scratch::List,
     dtype::with_float,
     kernels::{ArgOp, ReduceOp},
     layout::Layout,
@@ -337,15 +338,15 @@ impl Plan {
             } else if self.pieces == 1 {
                 let work = self.rows * if self.row_kept { 1 } else { self.row.len };
                 for_each_chunk(out, (GRAIN / work).max(self.width().min(COLUMNS)), |start, out| {
-                    let mut acc = vec![R::INIT; out.len()];
+                    let mut acc = List::filled(R::INIT, out.len());
                     self.accumulate::<R>(src, start, &mut acc);
-                    for (o, &a) in out.iter_mut().zip(&acc) {
+                    for (o, &a) in out.iter_mut().zip(acc.iter()) {
                         *o = reducer.finish(a);
                     }
                 });
             } else {
                 let (width, pieces) = (self.width(), self.pieces);
-                let mut partial = vec![R::INIT; out.len() * pieces];
+                let mut partial = List::filled(R::INIT, out.len() * pieces);
                 for_each_chunk(&mut partial, width.min(COLUMNS), |start, acc| {
                     self.accumulate::<R>(src, start, acc);
                 });

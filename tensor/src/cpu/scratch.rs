@@ -36,6 +36,61 @@ impl<T: Copy> Scratch<T> {
     }
 }
 
+/// A growing list in recycled memory, for what may be as long as a tensor has rows: a `Vec` would ask the system for its
+/// memory every time.
+pub(crate) struct List<T> {
+    memory: Scratch<T>,
+    len: usize,
+}
+
+impl<T: Copy> List<T> {
+    /// Room that most lists do not fill.
+    const ROOM: usize = 64;
+
+    pub(crate) fn new() -> Self {
+        Self { memory: Scratch::new(Self::ROOM), len: 0 }
+    }
+
+    /// `len` times `element`.
+    pub(crate) fn filled(element: T, len: usize) -> Self {
+        let memory = Scratch::<T>::new(len.max(1));
+        // SAFETY: there is room for `len` elements.
+        (0..len).for_each(|i| unsafe { memory.ptr().add(i).write(element) });
+        Self { memory, len }
+    }
+
+    pub(crate) fn push(&mut self, element: T) {
+        if self.len == self.memory.len {
+            let larger = Scratch::<T>::new(2 * self.len);
+            // SAFETY: `len` elements were written here; the new memory has room for them and is another block.
+            unsafe { larger.ptr().copy_from_nonoverlapping(self.memory.ptr(), self.len) };
+            self.memory = larger;
+        }
+        // SAFETY: there is room for an element more.
+        unsafe { self.memory.ptr().add(self.len).write(element) };
+        self.len += 1;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+impl<T: Copy> std::ops::Deref for List<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: so many elements were written.
+        unsafe { std::slice::from_raw_parts(self.memory.ptr(), self.len) }
+    }
+}
+
+impl<T: Copy> std::ops::DerefMut for List<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and nobody else has the list.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.ptr(), self.len) }
+    }
+}
+
 /// A pointer that tasks share; each task touches its own elements.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<T>(*mut T);
@@ -64,5 +119,27 @@ pub(crate) fn run_tasks(count: usize, work: usize, task: impl Fn(usize) + Sync) 
         (0..count).for_each(&task);
     } else {
         (0..count).into_par_iter().with_max_len(1).for_each(&task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_keeps_its_elements_while_it_grows() {
+        let mut list = List::new();
+        for round in 0..2 {
+            let count = 5000 - round * 4990;
+            (0..count).for_each(|i| list.push((i, round)));
+            list[3].0 = 7;
+            let expected: Vec<_> =
+                (0..count).map(|i| (if i == 3 { 7 } else { i }, round)).collect();
+            assert_eq!(*list, *expected);
+            list.clear();
+            assert!(list.is_empty());
+        }
+        assert_eq!(*List::filled(1.5, 3), [1.5; 3]);
+        assert!(List::filled(1.5, 0).is_empty());
     }
 }

@@ -8,7 +8,7 @@ use crate::cpu::conv::ConvGeometry;
 use crate::cpu::conv::axis::Axis;
 use crate::cpu::lanes::{LaneLoops, PairRun, SlideFn, SlidePairFn, TapRun};
 use crate::cpu::microkernel::Real;
-use crate::cpu::scratch::{Scratch, Shared, run_tasks};
+use crate::cpu::scratch::{List, Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
 use std::ops::Range;
 
@@ -251,9 +251,9 @@ impl<T> Tiles<T> {
 }
 
 /// Weights by vectors of channels: `[blocks, rows, taps in the order of the neighbors, lanes]`.
-fn packed_weights<T: Real>(g: &ConvGeometry, w: &[T], lanes: usize, order: &[usize]) -> Vec<T> {
+fn packed_weights<T: Real>(g: &ConvGeometry, w: &[T], lanes: usize, order: &[usize]) -> List<T> {
     let blocks = g.o.div_ceil(lanes);
-    let mut packed = vec![T::ZERO; blocks * g.kh * order.len() * lanes];
+    let mut packed = List::filled(T::ZERO, blocks * g.kh * order.len() * lanes);
     for (i, vector) in packed.chunks_exact_mut(lanes).enumerate() {
         let (block, tap) = (i / (g.kh * order.len()), i % (g.kh * order.len()));
         let tap = tap / order.len() * g.kw + order[tap % order.len()];

@@ -26,10 +26,10 @@ pub(super) fn run<T: Real>(isa: Isa, g: &ConvGeometry, dy: &[T], w: &[T], dx: &m
         return scatter::run(isa, g, dy, w, dx);
     }
     let blocks = PixelBlocks::new(g, &axes);
-    let weight = blocks.weight(g, w);
+    let mut weight = blocks.weight(g, w);
     let mut sums = Scratch::<T>::new(blocks.g.n * blocks.g.h * blocks.g.w * blocks.g.c);
     let axes = blocks.g.backward_axes();
-    Sliding { isa, g: &blocks.g, axes, weight: &weight, transposed: true }.run(
+    Sliding { isa, g: &blocks.g, axes, weight: weight.slice(), transposed: true }.run(
         dy,
         None,
         sums.slice(),
@@ -65,9 +65,10 @@ impl PixelBlocks {
     }
 
     /// The weight, `[O, block rows · block columns · C, kh, kw]`.
-    fn weight<T: Real>(&self, g: &ConvGeometry, w: &[T]) -> Vec<T> {
+    fn weight<T: Real>(&self, g: &ConvGeometry, w: &[T]) -> Scratch<T> {
         let [rows, columns] = &self.taps;
-        let mut weight = Vec::with_capacity(self.g.o * self.g.c * self.g.taps());
+        let mut weight = Scratch::new(self.g.o * self.g.c * self.g.taps());
+        let mut places = weight.slice().iter_mut();
         for o in 0..g.o {
             for (row, column) in rows.iter().flat_map(|r| columns.iter().map(move |c| (r, c))) {
                 for c in 0..g.c {
@@ -75,7 +76,8 @@ impl PixelBlocks {
                         (Some(r), Some(s)) => w[((o * g.c + c) * g.kh + r) * g.kw + s],
                         _ => T::ZERO,
                     };
-                    weight.extend(row.iter().flat_map(|&r| column.iter().map(move |&s| tap(r, s))));
+                    let taps = row.iter().flat_map(|&r| column.iter().map(move |&s| tap(r, s)));
+                    taps.zip(places.by_ref()).for_each(|(tap, place)| *place = tap);
                 }
             }
         }

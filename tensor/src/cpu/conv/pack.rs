@@ -136,6 +136,9 @@ pub(super) fn padded<T: Real>(src: &[T], sizes: Sizes, [left, right]: [usize; 2]
     Staged { start: copy.ptr(), image: rows * row, row, pixel: channels, left, _copy: Some(copy) }
 }
 
+/// Taps of neighboring channels that are packed at once: their places are a short list.
+const AT_ONCE: usize = 4096;
+
 /// Weights as panels: `k = (block of contracted channels, tap, channel in the block)`, columns are the channels produced.
 pub(super) struct WeightPacking<'a, T> {
     pub(super) weight: &'a [T],
@@ -191,7 +194,11 @@ impl<T: Real> WeightPacking<'_, T> {
         let columns = first..(first + self.width).min(self.columns());
         let whole = self.taps() == self.g.taps();
         // Channels that follow each other in memory are taken at once.
-        let at_once = if self.transposed { 1 } else { self.blocks.size };
+        let at_once = if self.transposed {
+            1
+        } else {
+            self.blocks.size.min((AT_ONCE / self.g.taps()).max(1))
+        };
         let squares = Squares::new(self, columns.len(), if whole { at_once } else { 0 });
         for (i, block) in blocks.enumerate() {
             let to = to.wrapping_add(i * self.block_rows() * self.width);

@@ -6,6 +6,7 @@ use crate::cpu::conv::pack::{self, ChannelBlocks, Sizes, WeightPacking};
 use crate::cpu::gemm::even_chunk;
 use crate::cpu::microkernel::{Order, Real, Run};
 use crate::cpu::product::{BLOCK_ROWS, Join, Panels, Product, Strip, chunk_len, is_large};
+use crate::cpu::scratch::List;
 use crate::cpu::simd::Isa;
 use std::ops::Range;
 
@@ -150,9 +151,14 @@ impl<T: Real> Sliding<'_, T> {
         let [row_window, column_window] = &packing.window;
         // SAFETY: `taps` only names source pixels that exist; each strip owns some images of one output pixel.
         unsafe {
-            product.run(|strip, runs| {
+            let plan = |strip: usize| {
                 let (position, part) = (strip / parts.count, strip % parts.count);
                 let (first, count) = parts.range(part);
+                let a = (first * blocks.size) as isize;
+                let c = position * out_channels + first * out_image;
+                Strip { a, c, rows: count, list: position }
+            };
+            product.run(plan, |position, runs| {
                 for block in 0..if repeated { 1 } else { blocks.count } {
                     for (r, h) in rows.taps(position / columns.out_len) {
                         for (s, w) in columns.taps(position % columns.out_len) {
@@ -168,8 +174,6 @@ impl<T: Real> Sliding<'_, T> {
                         }
                     }
                 }
-                let a = (first * blocks.size) as isize;
-                Strip { a, c: position * out_channels + first * out_image, rows: count }
             });
         }
     }
@@ -206,12 +210,21 @@ impl<T: Real> Sliding<'_, T> {
         // SAFETY: rows of taps exist by `Axis::taps`, columns reach at most `overhang` out of the source, which is padded by
         // as much; each strip owns some pixels of one phase of one output row.
         unsafe {
-            product.run(|strip, runs| {
+            let place = |strip: usize| {
                 let (strip, part) = (strip / parts.count, strip % parts.count);
                 let (strip, phase) = (strip / phases, strip % phases);
-                let (image, row) = (strip / rows.out_len, strip % rows.out_len);
                 let (first, count) = parts.range(part);
                 let count = count.min(columns.count(phase).saturating_sub(first));
+                (strip / rows.out_len, strip % rows.out_len, phase, first, count)
+            };
+            let plan = |strip: usize| {
+                let (image, row, phase, first, count) = place(strip);
+                let pixel = (image * rows.out_len + row) * columns.out_len;
+                let c = (pixel + phase + first * columns.out_step) * out_channels;
+                Strip { a: 0, c, rows: count, list: strip }
+            };
+            product.run(plan, |strip, runs| {
+                let (image, row, phase, first, count) = place(strip);
                 for (r, h) in rows.taps(row) {
                     for &(s, offset) in &columns.phases[phase] {
                         let offset = offset + (first * columns.src_step) as isize;
@@ -225,9 +238,6 @@ impl<T: Real> Sliding<'_, T> {
                         push_run(runs, Run { a, b: tap * len, len }, 1);
                     }
                 }
-                let pixel = (image * rows.out_len + row) * columns.out_len;
-                let c = (pixel + phase + first * columns.out_step) * out_channels;
-                Strip { a: 0, c, rows: count }
             });
         }
     }
@@ -265,7 +275,7 @@ impl<T: Real> Sliding<'_, T> {
 }
 
 /// Appends a run, or prolongs the last one where it ends: the taps of a kernel row are often one stretch of memory.
-pub(super) fn push_run(runs: &mut Vec<Run>, run: Run, k_step: usize) {
+pub(super) fn push_run(runs: &mut List<Run>, run: Run, k_step: usize) {
     if let Some(last) = runs.last_mut()
         && last.a + (last.len * k_step) as isize == run.a
         && last.b + last.len == run.b

@@ -12,7 +12,7 @@ use crate::cpu::conv::sliding::{Parts, push_run};
 use crate::cpu::gemm::even_chunk;
 use crate::cpu::microkernel::{Order, Real, Run};
 use crate::cpu::product::{Join, Panels, Part, Product, Strip, chunk_len};
-use crate::cpu::scratch::{Scratch, Shared, run_tasks};
+use crate::cpu::scratch::{List, Scratch, Shared, run_tasks};
 use crate::cpu::simd::Isa;
 use std::ops::Range;
 
@@ -247,20 +247,21 @@ impl<'a, T: Real> WeightGrad<'a, T> {
             Part { group, strips: 0..self.taps() * count, panels: panel..panel + 1, chunks: range };
         // SAFETY: the runs only name input pixels that exist; each strip owns the rows of one tap and block.
         unsafe {
-            product.run_part(&what, &|strip, runs: &mut Vec<Run>| {
+            let plan = |strip: usize| {
                 let (tap, block) = (strip / count, strip % count);
-                self.plan(tap, &pixels, runs);
                 Strip {
                     a: ((first + block) * self.input.block) as isize,
                     c: (tap * self.part_channels() + block * self.blocks.size) * self.width,
                     rows: self.blocks.range(first + block).len(),
+                    list: tap,
                 }
-            });
+            };
+            product.run_part(&what, &plan, &|tap, runs| self.list(tap, &pixels, runs));
         }
     }
 
     /// The runs of pixels at which a tap meets the input, among them all in the range `pixels`.
-    fn plan(&self, tap: usize, pixels: &Range<usize>, runs: &mut Vec<Run>) {
+    fn list(&self, tap: usize, pixels: &Range<usize>, runs: &mut List<Run>) {
         let (g, [rows, columns]) = (self.g, &self.axes);
         let (_, dh) = rows.phases[0][self.window[0].start + tap / self.window[1].len()];
         let (_, dw) = columns.phases[0][self.window[1].start + tap % self.window[1].len()];
