@@ -51,6 +51,10 @@ impl Kernels for Half {
     fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         device(a).binary(op, &up(a), &up(b), shape).to_dtype(a.dtype())
     }
+    fn bias_act(&self, x: Tensor, bias: Option<&Tensor>, activation: UnaryOp) -> Tensor {
+        let bias = bias.map(up);
+        device(&x).bias_act(up(&x), bias.as_ref(), activation).to_dtype(x.dtype())
+    }
     fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         device(a).compare(op, a, b, shape)
     }
@@ -371,7 +375,7 @@ fn with_wide_targets<T>(targets: Classes, run: impl FnOnce(Classes) -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Device, Stream};
+    use crate::{Activation, Device, Stream};
 
     type Op = fn(&[Tensor]) -> Vec<Tensor>;
 
@@ -382,6 +386,8 @@ mod tests {
         ("add", |t| vec![&t[0] + &t[1]]),
         ("mul", |t| vec![&t[0] * &t[4].reshape([4, 1, 1])]),
         ("relu_grad", |t| vec![t[0].relu_grad(&t[1])]),
+        ("gelu_backward", |t| vec![t[0].gelu_backward(&t[1])]),
+        ("bias_act", |t| vec![t[0].clone().bias_act(Some(&t[4]), Activation::Gelu)]),
         ("clamp", |t| vec![t[0].clamp(-0.5, 0.5)]),
         ("sum", |t| vec![t[0].sum(&[0, 2], false)]),
         ("var", |t| vec![t[0].var(&[1], 1, true)]),

@@ -40,6 +40,7 @@ pub(crate) enum UnaryOp {
     GeluTanh,
     GeluTanhGrad,
     Softplus,
+    Silu,
     Elu { alpha: f64 },
     LeakyRelu { slope: f64 },
 }
@@ -74,6 +75,7 @@ impl UnaryOp {
             UnaryOp::GeluTanh => "gelu_tanh",
             UnaryOp::GeluTanhGrad => "gelu_tanh_grad",
             UnaryOp::Softplus => "softplus",
+            UnaryOp::Silu => "silu",
             UnaryOp::Elu { .. } => "elu",
             UnaryOp::LeakyRelu { .. } => "leaky_relu",
         }
@@ -92,6 +94,13 @@ pub(crate) enum BinaryOp {
     Minimum,
     /// `b` where `a > 0`, else 0.
     ReluGrad,
+    /// `b` times the derivative of a function: at `a` (GELU, SiLU, softplus), or where its value is `a` (tanh, sigmoid).
+    GeluBackward,
+    GeluTanhBackward,
+    SiluBackward,
+    SoftplusBackward,
+    TanhBackward,
+    SigmoidBackward,
 }
 
 impl BinaryOp {
@@ -105,6 +114,12 @@ impl BinaryOp {
             BinaryOp::Maximum => "maximum",
             BinaryOp::Minimum => "minimum",
             BinaryOp::ReluGrad => "relu_grad",
+            BinaryOp::GeluBackward => "gelu_backward",
+            BinaryOp::GeluTanhBackward => "gelu_tanh_backward",
+            BinaryOp::SiluBackward => "silu_backward",
+            BinaryOp::SoftplusBackward => "softplus_backward",
+            BinaryOp::TanhBackward => "tanh_backward",
+            BinaryOp::SigmoidBackward => "sigmoid_backward",
         }
     }
 }
@@ -268,6 +283,9 @@ pub(crate) trait Kernels: Send + Sync {
     /// `y[i] = decay[i] y[i - 1] + x[i]` along `axis`, from `y[0] = x[0]`; both of one shape.
     fn linear_recurrence(&self, decay: &Tensor, x: &Tensor, axis: usize) -> Tensor;
 
+    /// `activation(x + bias)` in the memory of dense `x` where nobody else uses it; `bias` is contiguous `[C]` and belongs to
+    /// axis 1, which then is innermost in memory.
+    fn bias_act(&self, x: Tensor, bias: Option<&Tensor>, activation: UnaryOp) -> Tensor;
     /// `x * scale` where `mask` (`U8`, of the shape and memory order of dense `x`) is not 0, else 0.
     fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor;
 

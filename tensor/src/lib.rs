@@ -35,8 +35,8 @@ pub use dtype::{DType, Element};
 pub use error::Error;
 pub use kernels::{BatchNormGrad, LayerNormGrad};
 pub use ops::{
-    AdamStep, Conv2dOptions, ConvAlgorithm, GridSample, Interpolate, InterpolateMode, Pool2d,
-    RecurrentCell, SampleMode, SamplePadding, Sampling, SgdStep, Taps, Targets, Unfold,
+    Activation, AdamStep, Conv2dOptions, ConvAlgorithm, GridSample, Interpolate, InterpolateMode,
+    Pool2d, RecurrentCell, SampleMode, SamplePadding, Sampling, SgdStep, Taps, Targets, Unfold,
     sum_of_squares,
 };
 pub use random::Stream;

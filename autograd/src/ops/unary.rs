@@ -21,12 +21,13 @@ macro_rules! keep {
     };
 }
 
-/// `method: Op, "formula", keeps x or y, |kept| factor, drawn by;`
+/// `method: Op, "formula", keeps x or y, |kept| factor, drawn by;`, after `keeps x` perhaps `times_dy method`: the method of
+/// `Tensor` that computes the factor of what is kept times `dy` in one pass.
 macro_rules! unary {
     ($(
         $(#[$doc:meta])*
         $method:ident: $op:ident, $formula:literal,
-        keeps $keep:ident, $factor:expr, $draw:expr;
+        keeps $keep:ident $(times_dy $backward:ident)?, $factor:expr, $draw:expr;
     )*) => {
         $(
             $(#[$doc])*
@@ -42,6 +43,12 @@ macro_rules! unary {
                     inputs[0].$method()
                 }
                 fn backward(&self, saved: &Saved, dy: &Var, _wanted: &[bool]) -> Vec<Option<Var>> {
+                    $(
+                        if !saved.create_graph() {
+                            let dx = saved.tensor(0).$backward(dy.value());
+                            return vec![Some(Var::constant(dx))];
+                        }
+                    )?
                     let factor: fn(&Var) -> Var = $factor;
                     vec![Some(dy * factor(&saved.var(0)))]
                 }
@@ -126,21 +133,28 @@ unary! {
     keeps x, |x| (-x.square()).exp() * FRAC_2_SQRT_PI, any;
     /// Hyperbolic tangent. Derivative: `1 - y^2`. Same as `torch.tanh`.
     tanh: Tanh, "tanh x",
-    keeps y, |y| y.square().affine(-1.0, 1.0), any;
+    keeps y times_dy tanh_backward, |y| y.square().affine(-1.0, 1.0), any;
     /// Logistic function, without overflow. Derivative: `y (1 - y)`. Same as `torch.sigmoid`.
     sigmoid: Sigmoid, "1 / (1 + e^-x)",
-    keeps y, |y| y - y.square(), any;
+    keeps y times_dy sigmoid_backward, |y| y - y.square(), any;
     /// `ln(1 + e^x)`, and `x` where `x > 20`. Derivative: `sigmoid(x)`, 1 where `x > 20`. Same as
     /// `torch.nn.functional.softplus` with its defaults.
     softplus: Softplus, "ln(1 + e^x)",
-    keeps x, |x| {
+    keeps x times_dy softplus_backward, |x| {
         let linear = x.value().gt(&super::scalar_like(x.value(), 20.0));
         x.sigmoid().masked_fill(&linear, 1.0)
+    }, any;
+    /// `x sigmoid(x)`. Derivative: with `s = sigmoid(x)`, `s + x s (1 - s)`. Same as `torch.nn.functional.silu`. Source:
+    /// Elfwing et al. 2018.
+    silu: Silu, "x sigmoid(x)",
+    keeps x times_dy silu_backward, |x| {
+        let s = x.sigmoid();
+        &s + x * &s * s.affine(-1.0, 1.0)
     }, any;
     /// Gaussian error linear unit: `x` times the normal distribution function of `x`. Derivative:
     /// [`gelu_grad`](Var::gelu_grad). Same as `torch.nn.functional.gelu`. Source: Hendrycks and Gimpel 2016.
     gelu: Gelu, "x Phi(x)",
-    keeps x, Var::gelu_grad, any;
+    keeps x times_dy gelu_backward, Var::gelu_grad, any;
     /// The derivative of [`gelu`](Var::gelu), `Phi(x) + x phi(x)`. Derivative: `phi(x) (2 - x^2)`.
     gelu_grad: GeluGrad, "Phi(x) + x phi(x)",
     keeps x, |x| {
@@ -150,7 +164,7 @@ unary! {
     /// GELU by a tangent: `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`. Derivative:
     /// [`gelu_tanh_grad`](Var::gelu_tanh_grad). Same as `torch.nn.functional.gelu(x, approximate="tanh")`.
     gelu_tanh: GeluTanh, "x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
-    keeps x, Var::gelu_tanh_grad, any;
+    keeps x times_dy gelu_tanh_backward, Var::gelu_tanh_grad, any;
     /// The derivative of [`gelu_tanh`](Var::gelu_tanh). Derivative: with `u` the argument of the tangent, `t = tanh u` and
     /// `s = 1 - t^2`, `s (u' + x/2 u'' - x t u'^2)`, where `u'` and `u''` are the derivatives of `u`.
     gelu_tanh_grad: GeluTanhGrad, "(1 + t + x s u') / 2",
@@ -263,12 +277,6 @@ impl Var {
     #[track_caller]
     pub fn leaky_relu(&self, slope: f64) -> Var {
         Var::apply(LeakyRelu { slope }, &[self])
-    }
-
-    /// `x sigmoid(x)`. Same as `torch.nn.functional.silu`.
-    #[track_caller]
-    pub fn silu(&self) -> Var {
-        self * self.sigmoid()
     }
 }
 

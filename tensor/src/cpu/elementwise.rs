@@ -1,6 +1,7 @@
 //! Elementwise kernels: one pass over the operands, results in the memory order of the (first dense) input.
 
 use super::{
+    activation,
     float::Float,
     parallel::{GRAIN, for_each_chunk},
     strided::Rows,
@@ -55,9 +56,15 @@ pub(super) fn zip<T: Element, U: Element>(
         return Tensor::build::<U>(a.layout.dense_like(), a.device(), |out| {
             for_each_chunk(out, GRAIN, |start, out| {
                 let end = start + out.len();
-                for ((o, &x), &y) in out.iter_mut().zip(&sa[start..end]).zip(&sb[start..end]) {
-                    *o = f(x, y);
-                }
+                let (sa, sb) = (&sa[start..end], &sb[start..end]);
+                wide(
+                    #[inline(always)]
+                    || {
+                        for ((o, &x), &y) in out.iter_mut().zip(sa).zip(sb) {
+                            *o = f(x, y);
+                        }
+                    },
+                );
             });
         });
     }
@@ -169,16 +176,9 @@ fn unary_float<T: Float>(op: UnaryOp, x: &Tensor) -> Tensor {
             #[inline(always)]
             |v: T| v.tanh(),
         ),
-        UnaryOp::Sigmoid => map(
-            x,
-            #[inline(always)]
-            |v: T| {
-                // Both branches keep exp's argument negative, so that it cannot overflow.
-                let e = (-v.abs()).exp();
-                if v >= T::ZERO { T::ONE / (T::ONE + e) } else { e / (T::ONE + e) }
-            },
-        ),
-        UnaryOp::Relu => map(x, |v: T| if v > T::ZERO || v.is_nan() { v } else { T::ZERO }),
+        UnaryOp::Sigmoid => map(x, activation::sigmoid::<T>),
+        UnaryOp::Silu => map(x, activation::silu::<T>),
+        UnaryOp::Relu => map(x, activation::relu::<T>),
         UnaryOp::Sign => map(x, |v: T| {
             if v > T::ZERO {
                 T::ONE
@@ -201,33 +201,10 @@ fn unary_float<T: Float>(op: UnaryOp, x: &Tensor) -> Tensor {
             #[inline(always)]
             |v: T| v.erf(),
         ),
-        UnaryOp::Gelu => map(
-            x,
-            #[inline(always)]
-            |v: T| v * v.normal().0,
-        ),
-        UnaryOp::GeluGrad => map(
-            x,
-            #[inline(always)]
-            |v: T| {
-                let (cdf, density) = v.normal();
-                cdf + v * density
-            },
-        ),
-        UnaryOp::GeluTanh => map(
-            x,
-            #[inline(always)]
-            |v: T| c(0.5) * v * (T::ONE + gelu_argument(v).tanh()),
-        ),
-        UnaryOp::GeluTanhGrad => map(
-            x,
-            #[inline(always)]
-            |v: T| {
-                let t = gelu_argument(v).tanh();
-                let slope = c(GELU_SCALE) * (T::ONE + c(3.0 * GELU_CUBIC) * v * v);
-                c(0.5) * (T::ONE + t) + c(0.5) * v * (T::ONE - t * t) * slope
-            },
-        ),
+        UnaryOp::Gelu => map(x, activation::gelu::<T>),
+        UnaryOp::GeluGrad => map(x, activation::gelu_grad::<T>),
+        UnaryOp::GeluTanh => map(x, activation::gelu_tanh::<T>),
+        UnaryOp::GeluTanhGrad => map(x, activation::gelu_tanh_grad::<T>),
         UnaryOp::Softplus => {
             // Where e^-x is lost beside 1, and e^x could overflow, the sum is x: PyTorch's threshold.
             let threshold = c(20.0);
@@ -256,15 +233,6 @@ fn unary_float<T: Float>(op: UnaryOp, x: &Tensor) -> Tensor {
     }
 }
 
-/// `sqrt(2 / pi)` and the cubic coefficient of the tanh approximation of GELU (Hendrycks and Gimpel 2016).
-const GELU_SCALE: f64 = 0.797_884_560_802_865_4;
-const GELU_CUBIC: f64 = 0.044715;
-
-#[inline(always)]
-fn gelu_argument<T: Float>(v: T) -> T {
-    T::from_f64(GELU_SCALE) * (v + T::from_f64(GELU_CUBIC) * v * v * v)
-}
-
 pub(super) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
     with_float!(op.name(), a.dtype(), T => match op {
         BinaryOp::Add => zip(a, b, shape, |x: T, y: T| x + y),
@@ -275,6 +243,36 @@ pub(super) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tens
         // Like PyTorch, NaN wins over any number.
         BinaryOp::Maximum => zip(a, b, shape, |x: T, y: T| if x > y || x.is_nan() { x } else { y }),
         BinaryOp::ReluGrad => zip(a, b, shape, |x: T, y: T| if x > T::ZERO { y } else { T::ZERO }),
+        BinaryOp::GeluBackward => zip(
+            a,
+            b,
+            shape,
+            #[inline(always)]
+            |x: T, dy: T| dy * activation::gelu_grad(x),
+        ),
+        BinaryOp::GeluTanhBackward => zip(
+            a,
+            b,
+            shape,
+            #[inline(always)]
+            |x: T, dy: T| dy * activation::gelu_tanh_grad(x),
+        ),
+        BinaryOp::SiluBackward => zip(
+            a,
+            b,
+            shape,
+            #[inline(always)]
+            |x: T, dy: T| dy * activation::silu_grad(x),
+        ),
+        BinaryOp::SoftplusBackward => zip(
+            a,
+            b,
+            shape,
+            #[inline(always)]
+            |x: T, dy: T| dy * activation::softplus_grad(x),
+        ),
+        BinaryOp::TanhBackward => zip(a, b, shape, |y: T, dy: T| dy * (T::ONE - y * y)),
+        BinaryOp::SigmoidBackward => zip(a, b, shape, |y: T, dy: T| dy * (y - y * y)),
         BinaryOp::Minimum => zip(a, b, shape, |x: T, y: T| if x < y || x.is_nan() { x } else { y }),
     })
 }

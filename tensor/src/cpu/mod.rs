@@ -1,5 +1,6 @@
 //! The CPU device: kernels over slices, parallel with rayon, bit-identical for any number of threads.
 
+mod activation;
 mod batch_norm;
 mod columns;
 pub(crate) mod conv;
@@ -60,6 +61,9 @@ impl Kernels for Cpu {
     }
     fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         elementwise::binary(op, a, b, shape)
+    }
+    fn bias_act(&self, x: Tensor, bias: Option<&Tensor>, activation: UnaryOp) -> Tensor {
+        activation::bias_act(x, bias, activation)
     }
     fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         elementwise::compare(op, a, b, shape)

@@ -75,6 +75,9 @@ impl Kernels for Cuda {
     fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         elementwise::binary(op, a, b, shape)
     }
+    fn bias_act(&self, x: Tensor, bias: Option<&Tensor>, activation: UnaryOp) -> Tensor {
+        elementwise::bias_act(x, bias, activation)
+    }
     fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         elementwise::compare(op, a, b, shape)
     }

@@ -57,6 +57,7 @@ fn unary_kernel(op: UnaryOp) -> (&'static str, f64, f64) {
         UnaryOp::GeluTanh => "unary_gelu_tanh",
         UnaryOp::GeluTanhGrad => "unary_gelu_tanh_grad",
         UnaryOp::Softplus => "unary_softplus",
+        UnaryOp::Silu => "unary_silu",
     };
     (name, 0.0, 0.0)
 }
@@ -108,9 +109,29 @@ pub(super) fn binary(op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tens
         BinaryOp::Maximum => "binary_maximum",
         BinaryOp::Minimum => "binary_minimum",
         BinaryOp::ReluGrad => "binary_relu_grad",
+        BinaryOp::GeluBackward => "binary_gelu_backward",
+        BinaryOp::GeluTanhBackward => "binary_gelu_tanh_backward",
+        BinaryOp::SiluBackward => "binary_silu_backward",
+        BinaryOp::SoftplusBackward => "binary_softplus_backward",
+        BinaryOp::TanhBackward => "binary_tanh_backward",
+        BinaryOp::SigmoidBackward => "binary_sigmoid_backward",
     };
     let t = float(op.name(), a.dtype());
     zip(kernel, [t, ("ARITHMETIC", Value::Int(1))], [a, b], shape, a.dtype())
+}
+
+/// `activation(x + bias)`, the bias along axis 1.
+pub(super) fn bias_act(x: Tensor, bias: Option<&Tensor>, activation: UnaryOp) -> Tensor {
+    let sum = match bias {
+        Some(bias) => {
+            let mut dims = [1; crate::shape::MAX_RANK];
+            dims[1] = bias.numel();
+            let bias = bias.reshape(&dims[..x.rank()]);
+            binary(BinaryOp::Add, &x, &bias, x.shape())
+        }
+        None => x,
+    };
+    unary(activation, &sum)
 }
 
 /// `op(a, b)` as 0 or 1.

@@ -126,6 +126,10 @@ impl Kernels for Host {
     fn binary(&self, op: BinaryOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         run("binary", a, |cpu| cpu.binary(op, &down(a), &down(b), shape))
     }
+    fn bias_act(&self, x: Tensor, bias: Option<&Tensor>, activation: UnaryOp) -> Tensor {
+        let bias = bias.map(down);
+        run("bias_act", &x, |cpu| cpu.bias_act(down(&x), bias.as_ref(), activation))
+    }
     fn compare(&self, op: CompareOp, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         run("compare", a, |cpu| cpu.compare(op, &down(a), &down(b), shape))
     }

@@ -74,6 +74,8 @@ unary! {
     gelu_tanh_grad => GeluTanhGrad;
     /// `log(1 + e^x)`, and `x` where `x > 20`. Like `torch.nn.functional.softplus` with `beta` 1.
     softplus => Softplus;
+    /// `x sigmoid(x)`. Like `torch.nn.functional.silu`.
+    silu => Silu;
 }
 
 macro_rules! binary {
@@ -114,6 +116,18 @@ binary! {
     minimum => Minimum;
     /// `other` where `self > 0`, else 0: the derivative of [`relu`](Tensor::relu).
     relu_grad => ReluGrad;
+    /// `other` times the derivative of [`gelu`](Tensor::gelu) at `self`, in one pass.
+    gelu_backward => GeluBackward;
+    /// `other` times the derivative of [`gelu_tanh`](Tensor::gelu_tanh) at `self`, in one pass.
+    gelu_tanh_backward => GeluTanhBackward;
+    /// `other` times the derivative of [`silu`](Tensor::silu) at `self`, in one pass.
+    silu_backward => SiluBackward;
+    /// `other` times the derivative of [`softplus`](Tensor::softplus) at `self`, in one pass.
+    softplus_backward => SoftplusBackward;
+    /// `other` times the derivative of [`tanh`](Tensor::tanh) where its value is `self`: `other (1 - self^2)`.
+    tanh_backward => TanhBackward;
+    /// `other` times the derivative of [`sigmoid`](Tensor::sigmoid) where its value is `self`: `other (self - self^2)`.
+    sigmoid_backward => SigmoidBackward;
 }
 
 macro_rules! compare {

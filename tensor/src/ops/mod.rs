@@ -1,5 +1,6 @@
 //! The public operations by family: check shapes and dtypes, then dispatch to the device.
 
+mod activation;
 mod conv;
 mod dropout;
 mod elementwise;
@@ -19,6 +20,7 @@ mod scan;
 mod softmax;
 mod unfold;
 
+pub use activation::Activation;
 #[cfg(all(test, feature = "cuda"))]
 pub(crate) use conv::conv2d_shape;
 pub use conv::{Conv2dOptions, ConvAlgorithm};

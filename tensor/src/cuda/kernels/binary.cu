@@ -24,6 +24,13 @@ BINARY(pow, T, pow(p, q))
 BINARY(maximum, T, p > q || p != p ? p : q)
 BINARY(minimum, T, p < q || p != p ? p : q)
 BINARY(relu_grad, T, p > T(0) ? q : T(0))
+// Derivatives times q: at p, or where the function's value is p.
+BINARY(gelu_backward, T, q*(normal_cdf(p) + p * normal_density(p)))
+BINARY(gelu_tanh_backward, T, q* gelu_tanh_grad(p))
+BINARY(silu_backward, T, q* silu_grad(p))
+BINARY(softplus_backward, T, p > T(20) ? q : q * sigmoid(p))
+BINARY(tanh_backward, T, q*(T(1) - p * p))
+BINARY(sigmoid_backward, T, q*(p - p * p))
 #else
 BINARY(eq, u8, p == q)
 BINARY(ne, u8, p != q)

@@ -186,3 +186,37 @@ __device__ __forceinline__ A block_sum(A x, A* slots) {
     __syncthreads();
     return sum;
 }
+
+// ---- functions of one number: A is f32 or f64 ----------------------------------------------------------------------
+
+// The distribution function and the density of the standard normal distribution.
+template <class A>
+__device__ __forceinline__ A normal_cdf(A x) { return A(0.5) * erfc(-x * A(0.70710678118654752440)); }
+template <class A>
+__device__ __forceinline__ A normal_density(A x) { return exp(A(-0.5) * x * x) * A(0.39894228040143267794); }
+
+// The argument of GELU's tanh approximation (Hendrycks and Gimpel 2016): sqrt(2 / pi) (x + 0.044715 x^3).
+template <class A>
+__device__ __forceinline__ A gelu_argument(A x) {
+    return A(0.797884560802865355879892119869) * (x + A(0.044715) * x * x * x);
+}
+
+template <class A>
+__device__ __forceinline__ A sigmoid(A x) {
+    // The argument of exp is never positive: it cannot overflow.
+    A e = exp(-fabs(x));
+    return x >= A(0) ? A(1) / (A(1) + e) : e / (A(1) + e);
+}
+
+template <class A>
+__device__ __forceinline__ A gelu_tanh_grad(A x) {
+    A t = tanh(gelu_argument(x));
+    A slope = A(0.797884560802865355879892119869) * (A(1) + A(3 * 0.044715) * x * x);
+    return A(0.5) * (A(1) + t) + A(0.5) * x * (A(1) - t * t) * slope;
+}
+
+template <class A>
+__device__ __forceinline__ A silu_grad(A x) {
+    A s = sigmoid(x);
+    return s + x * s * (A(1) - s);
+}

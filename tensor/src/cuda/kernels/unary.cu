@@ -13,27 +13,6 @@
         (void)a, (void)b, (void)zero, (void)one;                            \
     }
 
-// The distribution function and the density of the standard normal distribution.
-__device__ __forceinline__ T normal_cdf(T x) { return T(0.5) * erfc(-x * T(0.70710678118654752440)); }
-__device__ __forceinline__ T normal_density(T x) { return exp(T(-0.5) * x * x) * T(0.39894228040143267794); }
-
-// The argument of GELU's tanh approximation (Hendrycks and Gimpel 2016): sqrt(2 / pi) (x + 0.044715 x^3).
-__device__ __forceinline__ T gelu_argument(T x) {
-    return T(0.797884560802865355879892119869) * (x + T(0.044715) * x * x * x);
-}
-
-__device__ __forceinline__ T sigmoid(T x) {
-    // The argument of exp is never positive: it cannot overflow.
-    T e = exp(-fabs(x));
-    return x >= T(0) ? T(1) / (T(1) + e) : e / (T(1) + e);
-}
-
-__device__ __forceinline__ T gelu_tanh_grad(T x) {
-    T t = tanh(gelu_argument(x));
-    T slope = T(0.797884560802865355879892119869) * (T(1) + T(3 * 0.044715) * x * x);
-    return T(0.5) * (T(1) + t) + T(0.5) * x * (T(1) - t * t) * slope;
-}
-
 UNARY(neg, -v)
 UNARY(abs, fabs(v))
 UNARY(exp, exp(v))
@@ -59,6 +38,7 @@ UNARY(gelu, v* normal_cdf(v))
 UNARY(gelu_grad, normal_cdf(v) + v * normal_density(v))
 UNARY(gelu_tanh, T(0.5) * v * (one + tanh(gelu_argument(v))))
 UNARY(gelu_tanh_grad, gelu_tanh_grad(v))
+UNARY(silu, v* sigmoid(v))
 UNARY(softplus, v > T(20) ? v : log1p(exp(v)))
 UNARY(elu, v > zero ? v : a * expm1(v))
 UNARY(leaky_relu, v > zero ? v : a * v)

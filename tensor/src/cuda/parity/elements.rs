@@ -1,7 +1,7 @@
 //! Ops on elements one by one, along axes, and by index.
 
 use super::{Case, draw::Draw};
-use crate::{DType, Shape, Tensor, kernels::UnaryOp, layout::Layout};
+use crate::{Activation, DType, Shape, Tensor, kernels::UnaryOp, layout::Layout};
 
 const ALL: [DType; 6] = [DType::F32, DType::F64, DType::BF16, DType::F16, DType::I64, DType::U8];
 
@@ -55,6 +55,7 @@ fn unary_op(d: &mut Draw) -> (UnaryOp, bool) {
         (U::Expm1, false),
         (U::Log1p, true),
         (U::Erf, false),
+        (U::Silu, false),
         (U::Gelu, false),
         (U::GeluGrad, false),
         (U::GeluTanh, false),
@@ -114,10 +115,37 @@ pub(super) const CASES: &[Case] = &[
                 Tensor::maximum,
                 Tensor::minimum,
                 Tensor::relu_grad,
+                Tensor::gelu_backward,
+                Tensor::gelu_tanh_backward,
+                Tensor::silu_backward,
+                Tensor::softplus_backward,
+                Tensor::tanh_backward,
+                Tensor::sigmoid_backward,
                 |a, b| a.div(&positive(b)),
                 |a, b| positive(a).pow(b),
             ]);
             (vec![a, b], Box::new(move |t| vec![op(&t[0], &t[1]), op(&t[0], &t[0])]))
+        },
+    },
+    Case {
+        method: "bias_act",
+        draw: |d| {
+            let shape = d.shape(2, 4);
+            let (x, bias) = (d.tensor(shape), d.tensor([shape[1]]));
+            let activation = d.pick(&[
+                Activation::Relu,
+                Activation::Gelu,
+                Activation::GeluTanh,
+                Activation::Silu,
+                Activation::Sigmoid,
+                Activation::Tanh,
+            ]);
+            (
+                vec![x, bias],
+                Box::new(move |t| {
+                    [Some(&t[1]), None].map(|bias| t[0].clone().bias_act(bias, activation)).into()
+                }),
+            )
         },
     },
     Case {

@@ -116,7 +116,7 @@ macro_rules! parity {
 }
 
 parity! {
-    copy cast unary binary compare reduce arg_reduce scan arg_scan linear_recurrence masked_scale
+    copy cast unary binary bias_act compare reduce arg_reduce scan arg_scan linear_recurrence masked_scale
     pad2d reflection_pad2d reflection_pad2d_grad max_pool2d max_pool2d_grad avg_pool2d avg_pool2d_grad
     grid_sample grid_sample_transpose conv2d conv2d_input_grad conv2d_weight_grad unfold fold resample
     recurrent_step recurrent_step_grad linear batch_stats batch_norm batch_norm_grad channel_sums
