@@ -1,6 +1,6 @@
 //! The list of what a CUDA device does: the kernels of this folder, and the host's for what has none yet.
 
-use super::{copy, elementwise, host::Host, matmul, optim, reduce};
+use super::{conv, copy, elementwise, host::Host, matmul, optim, reduce};
 use crate::{
     AdamStep, Conv2dOptions, DType, Pool2d, RecurrentCell, Sampling, SgdStep, Shape, Taps, Tensor,
     Unfold,
@@ -30,9 +30,6 @@ pub const ON_HOST: &[&str] = &[
     "avg_pool2d_grad",
     "grid_sample",
     "grid_sample_transpose",
-    "conv2d",
-    "conv2d_input_grad",
-    "conv2d_weight_grad",
     "unfold",
     "fold",
     "resample",
@@ -151,7 +148,7 @@ impl Kernels for Cuda {
         options: &Conv2dOptions,
         output: Shape,
     ) -> Tensor {
-        Host.conv2d(x, weight, bias, options, output)
+        conv::conv2d(x, weight, bias, options, output)
     }
     fn conv2d_input_grad(
         &self,
@@ -160,7 +157,7 @@ impl Kernels for Cuda {
         options: &Conv2dOptions,
         input: Shape,
     ) -> Tensor {
-        Host.conv2d_input_grad(dy, weight, options, input)
+        conv::input_grad(dy, weight, options, input)
     }
     fn conv2d_weight_grad(
         &self,
@@ -169,7 +166,7 @@ impl Kernels for Cuda {
         options: &Conv2dOptions,
         weight: Shape,
     ) -> Tensor {
-        Host.conv2d_weight_grad(x, dy, options, weight)
+        conv::weight_grad(x, dy, options, weight)
     }
     fn unfold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2]) -> Tensor {
         Host.unfold(x, windows, places)

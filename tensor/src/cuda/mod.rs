@@ -38,7 +38,9 @@
 //! - No waiting for the device inside an op, but where its result is a number on the host.
 
 mod compile;
+mod conv;
 mod copy;
+mod depthwise;
 mod dispatch;
 mod driver;
 mod elementwise;

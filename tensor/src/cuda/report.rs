@@ -2,7 +2,8 @@
 
 use super::{
     compile::{self, Compiled},
-    copy, elementwise,
+    conv,
+    copy, depthwise, elementwise,
     error::CudaError,
     fill,
     gpu::Gpu,
@@ -69,6 +70,8 @@ pub(super) fn all_modules() -> Vec<Module> {
         reduce::modules(),
         random::modules(),
         matmul::modules(),
+        conv::modules(),
+        depthwise::modules(),
         optim::modules(),
     ]
     .concat()
