@@ -127,5 +127,4 @@ fn a_net_is_trained_as_on_the_cpu() {
             }
         }
     }
-    println!("on the host: {:?}", tensor::cuda::host_runs());
 }

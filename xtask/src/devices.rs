@@ -49,10 +49,6 @@ fn describe(driver: &cuda::Driver, info: &cuda::DeviceInfo) {
         Ok((nvrtc, _)) => {
             let (major, minor) = driver.version;
             say!("        driver for CUDA {major}.{minor}, kernels compiled by NVRTC {nvrtc}");
-            if !cuda::ON_HOST.is_empty() {
-                let count = cuda::ON_HOST.len();
-                say!("        computed on the host as yet ({count}): {}", cuda::ON_HOST.join(", "));
-            }
         }
     }
 }

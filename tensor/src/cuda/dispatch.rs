@@ -1,6 +1,9 @@
-//! The list of what a CUDA device does: the kernels of this folder, and the host's for what has none yet.
+//! The list of what a CUDA device does: where in this folder each op is.
 
-use super::{conv, copy, elementwise, host::Host, matmul, optim, reduce};
+use super::{
+    columns, conv, copy, elementwise, image, index, lp_mask, matmul, optim, pool, recurrent,
+    reduce, resample, rows, sample, scan, sort,
+};
 use crate::{
     AdamStep, Conv2dOptions, DType, Pool2d, RecurrentCell, Sampling, SgdStep, Shape, Taps, Tensor,
     Unfold,
@@ -13,51 +16,6 @@ use crate::{
 
 /// The CUDA devices' implementation of every op; which device is for the operands to say.
 pub(crate) struct Cuda;
-
-/// The methods of `Kernels` that have no CUDA kernel and are computed on the host.
-///
-/// A test compares this list with what runs there.
-pub const ON_HOST: &[&str] = &[
-    "scan",
-    "arg_scan",
-    "linear_recurrence",
-    "pad2d",
-    "reflection_pad2d",
-    "reflection_pad2d_grad",
-    "max_pool2d",
-    "max_pool2d_grad",
-    "avg_pool2d",
-    "avg_pool2d_grad",
-    "grid_sample",
-    "grid_sample_transpose",
-    "unfold",
-    "fold",
-    "resample",
-    "recurrent_step",
-    "recurrent_step_grad",
-    "batch_stats",
-    "batch_norm",
-    "batch_norm_grad",
-    "channel_sums",
-    "layer_norm",
-    "layer_norm_grad",
-    "softmax",
-    "softmax_grad",
-    "cross_entropy",
-    "cross_entropy_grad",
-    "lp_mask",
-    "lp_mask_grad",
-    "masked_weight",
-    "masked_weight_grad",
-    "first_outside",
-    "cat",
-    "argsort",
-    "flip",
-    "index_select",
-    "index_add",
-    "gather",
-    "scatter_add",
-];
 
 impl Kernels for Cuda {
     fn copy(&self, x: &Tensor, layout: Layout) -> Tensor {
@@ -85,28 +43,28 @@ impl Kernels for Cuda {
         reduce::arg_reduce(op, x, axis)
     }
     fn scan(&self, op: ScanOp, x: &Tensor, axis: usize) -> Tensor {
-        Host.scan(op, x, axis)
+        scan::scan(op, x, axis)
     }
     fn arg_scan(&self, op: ArgOp, x: &Tensor, axis: usize) -> Tensor {
-        Host.arg_scan(op, x, axis)
+        scan::arg_scan(op, x, axis)
     }
     fn linear_recurrence(&self, decay: &Tensor, x: &Tensor, axis: usize) -> Tensor {
-        Host.linear_recurrence(decay, x, axis)
+        scan::linear_recurrence(decay, x, axis)
     }
     fn masked_scale(&self, x: &Tensor, mask: &Tensor, scale: f64) -> Tensor {
         elementwise::scale_masked(x, mask, scale)
     }
     fn pad2d(&self, x: &Tensor, corner: [isize; 2], size: [usize; 2], value: f64) -> Tensor {
-        Host.pad2d(x, corner, size, value)
+        image::pad2d(x, corner, size, value)
     }
     fn reflection_pad2d(&self, x: &Tensor, padding: [usize; 4]) -> Tensor {
-        Host.reflection_pad2d(x, padding)
+        image::reflection_pad2d(x, padding)
     }
     fn reflection_pad2d_grad(&self, dy: &Tensor, padding: [usize; 4]) -> Tensor {
-        Host.reflection_pad2d_grad(dy, padding)
+        image::reflection_pad2d_grad(dy, padding)
     }
     fn max_pool2d(&self, x: &Tensor, pool: &Pool2d, size: [usize; 2]) -> (Tensor, Tensor) {
-        Host.max_pool2d(x, pool, size)
+        pool::max_pool2d(x, pool, size)
     }
     fn max_pool2d_grad(
         &self,
@@ -115,10 +73,10 @@ impl Kernels for Cuda {
         pool: &Pool2d,
         dims: [usize; 4],
     ) -> Tensor {
-        Host.max_pool2d_grad(dy, cells, pool, dims)
+        pool::max_pool2d_grad(dy, cells, pool, dims)
     }
     fn avg_pool2d(&self, x: &Tensor, windows: &[Vec<PoolWindow>; 2]) -> Tensor {
-        Host.avg_pool2d(x, windows)
+        pool::avg_pool2d(x, windows)
     }
     fn avg_pool2d_grad(
         &self,
@@ -126,10 +84,10 @@ impl Kernels for Cuda {
         windows: &[Vec<PoolWindow>; 2],
         size: [usize; 2],
     ) -> Tensor {
-        Host.avg_pool2d_grad(dy, windows, size)
+        pool::avg_pool2d_grad(dy, windows, size)
     }
     fn grid_sample(&self, x: &Tensor, grid: &Tensor, sampling: &Sampling, output: Shape) -> Tensor {
-        Host.grid_sample(x, grid, sampling, output)
+        sample::grid_sample(x, grid, sampling, output)
     }
     fn grid_sample_transpose(
         &self,
@@ -138,7 +96,7 @@ impl Kernels for Cuda {
         sampling: &Sampling,
         image: Shape,
     ) -> Tensor {
-        Host.grid_sample_transpose(dy, grid, sampling, image)
+        sample::grid_sample_transpose(dy, grid, sampling, image)
     }
     fn conv2d(
         &self,
@@ -169,13 +127,13 @@ impl Kernels for Cuda {
         conv::weight_grad(x, dy, options, weight)
     }
     fn unfold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2]) -> Tensor {
-        Host.unfold(x, windows, places)
+        image::unfold(x, windows, places)
     }
     fn fold(&self, x: &Tensor, windows: &Unfold, places: [usize; 2], size: [usize; 2]) -> Tensor {
-        Host.fold(x, windows, places, size)
+        image::fold(x, windows, places, size)
     }
     fn resample(&self, x: &Tensor, axis: usize, taps: &Taps) -> Tensor {
-        Host.resample(x, axis, taps)
+        resample::resample(x, axis, taps)
     }
     fn recurrent_step(
         &self,
@@ -185,7 +143,7 @@ impl Kernels for Cuda {
         state: &Tensor,
         output: Shape,
     ) -> Tensor {
-        Host.recurrent_step(cell, from_input, from_state, state, output)
+        recurrent::step(cell, from_input, from_state, state, output)
     }
     fn recurrent_step_grad(
         &self,
@@ -195,13 +153,13 @@ impl Kernels for Cuda {
         state: &Tensor,
         output: Shape,
     ) -> Tensor {
-        Host.recurrent_step_grad(cell, dstate, step, state, output)
+        recurrent::step_grad(cell, dstate, step, state, output)
     }
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
         matmul::linear(x, weight, bias)
     }
     fn batch_stats(&self, x: &Tensor) -> (Tensor, Tensor) {
-        Host.batch_stats(x)
+        columns::batch_stats(x)
     }
     fn batch_norm(
         &self,
@@ -211,7 +169,7 @@ impl Kernels for Cuda {
         weight: Option<&Tensor>,
         bias: Option<&Tensor>,
     ) -> Tensor {
-        Host.batch_norm(x, mean, invstd, weight, bias)
+        columns::batch_norm(x, mean, invstd, weight, bias)
     }
     fn batch_norm_grad(
         &self,
@@ -223,10 +181,10 @@ impl Kernels for Cuda {
         training: bool,
         wants_dx: bool,
     ) -> BatchNormGrad {
-        Host.batch_norm_grad(x, dy, mean, invstd, weight, training, wants_dx)
+        columns::batch_norm_grad(x, dy, mean, invstd, weight, training, wants_dx)
     }
     fn channel_sums(&self, x: &Tensor) -> Tensor {
-        Host.channel_sums(x)
+        columns::channel_sums(x)
     }
     fn layer_norm(
         &self,
@@ -236,7 +194,7 @@ impl Kernels for Cuda {
         bias: Option<&Tensor>,
         eps: f64,
     ) -> (Tensor, Tensor) {
-        Host.layer_norm(x, length, weight, bias, eps)
+        rows::layer_norm(x, length, weight, bias, eps)
     }
     fn layer_norm_grad(
         &self,
@@ -246,16 +204,16 @@ impl Kernels for Cuda {
         stats: &Tensor,
         weight: Option<&Tensor>,
     ) -> LayerNormGrad {
-        Host.layer_norm_grad(x, dy, length, stats, weight)
+        rows::layer_norm_grad(x, dy, length, stats, weight)
     }
     fn softmax(&self, x: &Tensor, log: bool) -> Tensor {
-        Host.softmax(x, log)
+        rows::softmax(x, log)
     }
     fn softmax_grad(&self, y: &Tensor, dy: &Tensor, log: bool) -> Tensor {
-        Host.softmax_grad(y, dy, log)
+        rows::softmax_grad(y, dy, log)
     }
     fn cross_entropy(&self, logits: &Tensor, targets: Classes) -> (Tensor, Tensor) {
-        Host.cross_entropy(logits, targets)
+        rows::cross_entropy(logits, targets)
     }
     fn cross_entropy_grad(
         &self,
@@ -264,7 +222,7 @@ impl Kernels for Cuda {
         lse: &Tensor,
         dloss: &Tensor,
     ) -> Tensor {
-        Host.cross_entropy_grad(logits, targets, lse, dloss)
+        rows::cross_entropy_grad(logits, targets, lse, dloss)
     }
     fn sgd_step(
         &self,
@@ -293,13 +251,13 @@ impl Kernels for Cuda {
         optim::sum_of_squares(x)
     }
     fn lp_mask(&self, c: &Tensor, log2p: &Tensor, window: LpWindow) -> Tensor {
-        Host.lp_mask(c, log2p, window)
+        lp_mask::lp_mask(c, log2p, window)
     }
     fn lp_mask_grad(&self, operands: MaskGradient<'_>, window: LpWindow) -> (Tensor, Tensor) {
-        Host.lp_mask_grad(operands, window)
+        lp_mask::lp_mask_grad(operands, window)
     }
     fn masked_weight(&self, weight: &Tensor, mask: &Tensor, crop: [usize; 2]) -> Tensor {
-        Host.masked_weight(weight, mask, crop)
+        lp_mask::masked_weight(weight, mask, crop)
     }
     fn masked_weight_grad(
         &self,
@@ -309,36 +267,36 @@ impl Kernels for Cuda {
         crop: [usize; 2],
         mask_wanted: bool,
     ) -> (Tensor, Option<Tensor>) {
-        Host.masked_weight_grad(dy, weight, mask, crop, mask_wanted)
+        lp_mask::masked_weight_grad(dy, weight, mask, crop, mask_wanted)
     }
     fn matmul(&self, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         matmul::product(a, b, None, shape)
     }
     fn first_outside(&self, index: &Tensor, len: usize) -> Option<(usize, i64)> {
-        Host.first_outside(index, len)
+        index::first_outside(index, len)
     }
     fn where_(&self, condition: &Tensor, a: &Tensor, b: &Tensor, shape: Shape) -> Tensor {
         copy::where_(condition, a, b, shape)
     }
     fn cat(&self, tensors: &[&Tensor], axis: usize, length: usize) -> Tensor {
-        Host.cat(tensors, axis, length)
+        index::cat(tensors, axis, length)
     }
     fn argsort(&self, x: &Tensor, descending: bool) -> Tensor {
-        Host.argsort(x, descending)
+        sort::argsort(x, descending)
     }
     fn flip(&self, x: &Tensor, axes: &[usize]) -> Tensor {
-        Host.flip(x, axes)
+        index::flip(x, axes)
     }
     fn index_select(&self, x: &Tensor, axis: usize, index: &Tensor) -> Tensor {
-        Host.index_select(x, axis, index)
+        index::index_select(x, axis, index)
     }
     fn index_add(&self, x: &Tensor, axis: usize, index: &Tensor, src: &Tensor) -> Tensor {
-        Host.index_add(x, axis, index, src)
+        index::index_add(x, axis, index, src)
     }
     fn gather(&self, x: &Tensor, axis: usize, index: &Tensor) -> Tensor {
-        Host.gather(x, axis, index)
+        index::gather(x, axis, index)
     }
     fn scatter_add(&self, x: &Tensor, axis: usize, index: &Tensor, src: &Tensor) -> Tensor {
-        Host.scatter_add(x, axis, index, src)
+        index::scatter_add(x, axis, index, src)
     }
 }

@@ -13,6 +13,7 @@ use super::{
     error::{CudaError, check},
     launch::{Function, FunctionKey},
     memory::{Buffer, Memory},
+    table::Tables,
 };
 use crate::Device;
 
@@ -29,6 +30,7 @@ pub(crate) struct Gpu {
     pub(super) stream: CUstream,
     pub(super) memory: Mutex<Memory>,
     pub(super) functions: RwLock<HashMap<FunctionKey, Function>>,
+    pub(super) tables: Mutex<Tables>,
 }
 
 // SAFETY: the driver's functions may be called from any thread, each thread binding the context first (`bind`).
@@ -67,8 +69,8 @@ impl Gpu {
         let flags = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
         // SAFETY: writes a handle.
         check("cuStreamCreate", unsafe { sys::cuStreamCreate(&mut stream, flags) })?;
-        let (memory, functions) = Default::default();
-        Ok(Gpu { info, context, stream, memory, functions })
+        let (memory, functions, tables) = Default::default();
+        Ok(Gpu { info, context, stream, memory, functions, tables })
     }
 
     /// The device's name in the public interface.

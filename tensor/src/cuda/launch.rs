@@ -33,6 +33,8 @@ pub(crate) struct Source {
 pub(crate) enum Value {
     Int(i64),
     Type(DType),
+    /// The unsigned integer of as many bytes, for elements that are only moved.
+    Word(usize),
 }
 
 impl fmt::Display for Value {
@@ -41,6 +43,7 @@ impl fmt::Display for Value {
             Value::Int(i) => write!(f, "{i}"),
             // The names of the types in `common.cuh`.
             Value::Type(dtype) => write!(f, "{dtype}"),
+            Value::Word(bytes) => write!(f, "u{}", 8 * bytes),
         }
     }
 }

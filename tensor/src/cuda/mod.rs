@@ -9,7 +9,7 @@
 //! - `gpu`, `memory`: a device in use: one stream, copies, and blocks of memory that are used again.
 //! - `compile`, `launch`: from a `.cu` file and its constants to a kernel, and the call of it.
 //! - `operand`, `strided`: tensors as arguments, and walks over strided memory.
-//! - `dispatch`: the list of all ops. What has no kernel yet goes to `host`, which computes on the CPU, rightly and slowly.
+//! - `dispatch`: the list of all ops.
 //! - `copy`, `elementwise`, `reduce`, ..: a family of ops each; its kernels are in `kernels/`, a file of the same name.
 //! - `parity`: the test of all ops against the CPU, on a stand-in for a GPU.
 //!
@@ -23,8 +23,7 @@
 //!    sizes of parameters are compared with the kernel's when it is first used); functions with the signatures of the methods
 //!    of `Kernels` (kernels.rs) that allocate with `operand::output` and launch; `modules()`, which lists every
 //!    way in which the source is compiled, for `cargo xtask kernels`.
-//! 3. Plug it in: `mod FAMILY` here, `FAMILY::modules()` in `report::all_modules`, the methods in `dispatch.rs` (and their names out
-//!    of [`ON_HOST`]). Nothing has to be registered with the stand-in: it compiles the same sources at run time.
+//! 3. Plug it in: `mod FAMILY` here, `FAMILY::modules()` in `report::all_modules`, the methods in `dispatch.rs`. Nothing has to be registered with the stand-in: it compiles the same sources at run time.
 //! 4. Test: `parity/` already compares every method with the CPU on drawn shapes and strides, in four orders of threads; add
 //!    the shapes that matter to the family (edges of tiles, more than one block, empty tensors).
 //!    `cargo test -p tensor parity::ops::METHOD` runs one, and prints (`-- --nocapture`) why it is skipped where there is no C++
@@ -37,6 +36,7 @@
 //! - Results lie in memory as the CPU's do (the same layouts), and come from the same formulas.
 //! - No waiting for the device inside an op, but where its result is a number on the host.
 
+mod columns;
 mod compile;
 mod conv;
 mod copy;
@@ -47,30 +47,38 @@ mod elementwise;
 mod error;
 mod fill;
 mod gpu;
-mod host;
+mod image;
+mod index;
 mod launch;
 mod library;
+mod lp_mask;
 mod matmul;
 mod memory;
 mod operand;
 mod optim;
 #[cfg(test)]
 mod parity;
+mod pool;
 mod random;
+mod recurrent;
 mod reduce;
 mod report;
+mod resample;
+mod rows;
+mod sample;
+mod scan;
+mod sort;
 #[cfg(test)]
 mod stand_in;
 mod strided;
+mod table;
 
 pub use compile::Compiled;
 pub(crate) use dispatch::Cuda;
-pub use dispatch::ON_HOST;
 pub use driver::{DeviceInfo, Driver, available};
 pub use error::CudaError;
 pub(crate) use fill::{arange, full};
 pub(crate) use gpu::Gpu;
-pub use host::host_runs;
 pub use library::use_libraries;
 pub(crate) use memory::Buffer;
 pub use memory::MemoryUse;

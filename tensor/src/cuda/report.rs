@@ -1,16 +1,17 @@
 //! What a program can ask of the CUDA devices besides computing.
 
 use super::{
+    columns,
     compile::{self, Compiled},
-    conv,
-    copy, depthwise, elementwise,
+    conv, copy, depthwise, elementwise,
     error::CudaError,
     fill,
     gpu::Gpu,
+    image, index,
     launch::Module,
-    library, matmul,
+    library, lp_mask, matmul,
     memory::MemoryUse,
-    optim, random, reduce,
+    optim, pool, random, recurrent, reduce, resample, rows, sample, scan, sort,
 };
 
 /// What the memory of `cuda:index` is used for.
@@ -72,6 +73,17 @@ pub(super) fn all_modules() -> Vec<Module> {
         matmul::modules(),
         conv::modules(),
         depthwise::modules(),
+        columns::modules(),
+        rows::modules(),
+        lp_mask::modules(),
+        recurrent::modules(),
+        pool::modules(),
+        image::modules(),
+        index::modules(),
+        sort::modules(),
+        scan::modules(),
+        sample::modules(),
+        resample::modules(),
         optim::modules(),
     ]
     .concat()

@@ -107,9 +107,7 @@ pub(super) fn cross_entropy(logits: &Tensor, classes: Classes) -> (Tensor, Tenso
         let x = input(gpu, logits);
         // SAFETY: logits and probabilities hold `rows` rows of `length` elements, the others `rows` elements.
         unsafe {
-            loss_of(
-                gpu, &defines, grid, kernel, x, p, index, to, to_lse, rows, length, hit, share,
-            );
+            loss_of(gpu, &defines, grid, kernel, x, p, index, to, to_lse, rows, length, hit, share);
         }
     }
     (loss, lse)

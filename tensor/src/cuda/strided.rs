@@ -51,6 +51,26 @@ pub(crate) struct Walk<const K: usize> {
 unsafe impl<const K: usize> Param for Walk<K> {}
 
 impl Walk<1> {
+    /// Lengths and steps of the axes, outermost first; steps may be negative.
+    ///
+    /// # Panics
+    /// If there are more elements than 32 bits can count.
+    pub(crate) fn of(op: &str, axes: &[(usize, i64)]) -> Self {
+        let n: usize = axes.iter().map(|a| a.0).product();
+        assert!(n <= MOST, "{op}: {n} elements are more than a CUDA device counts here");
+        let mut walk = Walk {
+            axes: [Divisor::new(1); MAX_RANK],
+            strides: [[0; MAX_RANK]],
+            n: n as u32,
+            padding: 0,
+        };
+        for (i, &(len, step)) in axes.iter().rev().enumerate() {
+            walk.axes[i] = Divisor::new(len);
+            walk.strides[0][i] = step;
+        }
+        walk
+    }
+
     /// Length and stride of the three innermost axes, innermost first; `(1, 0)` where there is none.
     pub(crate) fn first_axes(&self) -> [(u32, i64); 3] {
         std::array::from_fn(|i| (self.axes[i].value, self.strides[0][i]))

@@ -34,12 +34,8 @@ GROUP_FOLD(group_sum, a + b)
 // NaN wins.
 GROUP_FOLD(group_max, b > a || b != b ? b : a)
 
-#define LOWEST T(-INFINITY_OF_T)
-#ifdef STAND_IN
-#define INFINITY_OF_T INFINITY
-#else
-#define INFINITY_OF_T __longlong_as_double(0x7FF0000000000000)
-#endif
+// Less than every number.
+#define LOWEST T(__longlong_as_double(0xFFF0000000000000))
 
 __device__ __forceinline__ T row_maximum(const T* x, u32 length, u32 lane, T* slots) {
     T most = LOWEST;
