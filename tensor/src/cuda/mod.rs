@@ -11,7 +11,8 @@
 //! - `operand`, `strided`: tensors as arguments, and walks over strided memory.
 //! - `dispatch`: the list of all ops.
 //! - `copy`, `elementwise`, `reduce`, ..: a family of ops each; its kernels are in `kernels/`, a file of the same name.
-//! - `parity`: the test of all ops against the CPU, on a stand-in for a GPU.
+//! - `parity`: all ops against the CPU; its tests run them on a stand-in for a GPU.
+//! - `probe`: what a device could do at most.
 //!
 //! # How to add a family of kernels
 //! 1. Write `kernels/FAMILY.cu`. `kernels/common.cuh` stands before it: types (`f32`, `bf16`, ..), `KERNEL(name, parameters)`
@@ -56,9 +57,9 @@ mod matmul;
 mod memory;
 mod operand;
 mod optim;
-#[cfg(test)]
 mod parity;
 mod pool;
+mod probe;
 mod random;
 mod recurrent;
 mod reduce;
@@ -83,5 +84,7 @@ pub use library::use_libraries;
 pub(crate) use memory::Buffer;
 pub use memory::MemoryUse;
 pub(crate) use operand::gpu_of;
+pub use parity::{Agreement, compare_with_cpu, ops};
+pub use probe::{Ceilings, ceilings};
 pub(crate) use random::{Distribution, bernoulli, draw};
 pub use report::{KernelModule, compiler_version, kernel_modules, memory_use, synchronize};

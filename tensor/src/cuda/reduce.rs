@@ -33,8 +33,9 @@ const ENOUGH_BLOCKS: usize = 1024;
 
 /// How a reduction walks its input.
 struct Plan {
-    kept: Part<1>,
-    reduced: Part<1>,
+    /// Of outputs, and of the elements of one: parts where there are more than 32 bits can count.
+    kept: Vec<Part<1>>,
+    reduced: Vec<Part<1>>,
     /// Whether neighbors in memory belong to one output, and there are many.
     along_memory: bool,
 }
@@ -63,19 +64,16 @@ impl Plan {
         let ordered = |l: Layout| {
             // Walked in the memory order of the input.
             let dense = Layout::dense(l.shape, &order[..rank]);
-            let mut parts = walk(&dense, [&l]);
-            assert!(parts.len() == 1, "reductions of more than 2^31 elements are not supported");
-            parts.remove(0)
+            walk(&dense, [&l])
         };
         let (kept, reduced) = (ordered(first(true)), ordered(first(false)));
         (layout, Some(Plan { kept, reduced, along_memory }))
     }
+}
 
-    fn defines(&self, x: &Tensor) -> [Define; 4] {
-        let [kept, reduced] = [("KEPT", &self.kept), ("REDUCED", &self.reduced)]
-            .map(|(name, part)| part.rank_as(name, &RANKS));
-        [("T", Value::Type(x.dtype())), is_float(x.dtype()), kept, reduced]
-    }
+fn defines(x: &Tensor, kept: &Part<1>, reduced: &Part<1>) -> [Define; 4] {
+    let ranks = [kept.rank_as("KEPT", &RANKS), reduced.rank_as("REDUCED", &RANKS)];
+    [("T", Value::Type(x.dtype())), is_float(x.dtype()), ranks[0], ranks[1]]
 }
 
 fn is_float(dtype: DType) -> Define {
@@ -151,30 +149,48 @@ fn run(kind: &Kind, x: &Tensor, axes: &[usize]) -> Tensor {
         return fill::full(gpu, 0.0 * scale, layout, kind.result);
     };
     let (y, out) = output(gpu, layout, kind.result);
-    let ([rows, columns, pieces], outputs) = (kind.kernels, plan.kept.n);
+    for kept in &plan.kept {
+        run_part(kind, x, &plan, kept, out.plus(kept.start, kind.result.size()));
+    }
+    y
+}
+
+/// The outputs of one part.
+fn run_part(kind: &Kind, x: &Tensor, plan: &Plan, kept: &Part<1>, out: Out) {
+    let (gpu, scale, outputs) = (gpu(x), kind.scale, kept.n);
+    let [rows, columns, combine] = kind.kernels;
     let (kernel, blocks) =
         if plan.along_memory { (rows, outputs) } else { (columns, outputs.div_ceil(32)) };
     let most = (ENOUGH_BLOCKS / blocks).max(1);
-    let piece = plan.reduced.n.div_ceil((plan.reduced.n / LEAST_PIECE).clamp(1, most));
-    let count = plan.reduced.n.div_ceil(piece);
-    let mut grid = Grid::blocks(blocks);
-    grid.blocks[1] = count as u32;
+    // Elements of a piece of each part of the reduced axes, and the number of those.
+    let cut = |part: &Part<1>| {
+        let piece = part.n.div_ceil((part.n / LEAST_PIECE).clamp(1, most));
+        // Of several parts each gives at least two pieces: a kernel that makes one writes results.
+        let piece = if plan.reduced.len() > 1 { piece.min(part.n.div_ceil(2)) } else { piece };
+        (piece, part.n.div_ceil(piece))
+    };
+    let count: usize = plan.reduced.iter().map(|part| cut(part).1).sum();
     let partial = (count > 1).then(|| scratch(gpu, outputs * count * kind.accumulator));
-    let to = partial.as_ref().map_or(out, |p| Out(p.address()));
-    let (from, defines) = (input(gpu, x), plan.defines(x));
-    let (kept, reduced) = (plan.kept.walk, plan.reduced.walk);
-    // SAFETY: the walks cover x; there is an output, or an accumulator for each piece of it, for each kept index.
-    unsafe { reduction(gpu, &defines, grid, kernel, from, to, kept, reduced, piece as u32, scale) };
-    if let Some(partial) = partial {
-        let (outputs, count) = (outputs as u32, count as u32);
-        let grid = Grid::over(outputs as usize, 1);
-        // SAFETY: as many accumulators as were written above.
+    let mut to = partial.as_ref().map_or(out, |p| Out(p.address()));
+    for reduced in &plan.reduced {
+        let (piece, count) = cut(reduced);
+        let mut grid = Grid::blocks(blocks);
+        grid.blocks[1] = count as u32;
+        let from = input(gpu, x).plus(kept.inputs[0] + reduced.inputs[0], x.dtype().size());
+        let (defines, kept, reduced) = (defines(x, kept, reduced), kept.walk, reduced.walk);
+        // SAFETY: the walks cover x; there is an output, or an accumulator for each piece of it, for each kept index.
         unsafe {
-            let from = In(partial.address());
-            combination(gpu, &defines, grid, pieces, from, out, outputs, count, scale);
+            reduction(gpu, &defines, grid, kernel, from, to, kept, reduced, piece as u32, scale);
         }
+        to = to.plus(count * outputs, kind.accumulator);
     }
-    y
+    if let Some(partial) = partial {
+        let (from, grid) = (In(partial.address()), Grid::over(outputs, 1));
+        let (outputs, count) = (outputs as u32, count as u32);
+        let defines = defines(x, kept, &plan.reduced[0]);
+        // SAFETY: as many accumulators as were written above.
+        unsafe { combination(gpu, &defines, grid, combine, from, out, outputs, count, scale) };
+    }
 }
 
 /// The index along `axis` of the first extreme, shape without `axis`.
@@ -187,26 +203,28 @@ pub(super) fn arg_reduce(op: ArgOp, x: &Tensor, axis: usize) -> Tensor {
     }
     let (length, step) = (x.dims()[axis], x.strides()[axis]);
     let first = x.layout.slice(axis, 0, 1, 1);
-    let kept = &walk(&Layout::contiguous(first.shape), [&first])[0];
-    let defines = [
-        ("T", Value::Type(x.dtype())),
-        is_float(x.dtype()),
-        kept.rank_as("KEPT", &RANKS),
-        ("REDUCED", Value::Int(1)),
-    ];
-    // A block for each output pays where the axis runs along memory and gives each of its threads something to do.
-    let rows = step == 1 && length >= THREADS as usize / 4;
-    let (kernel, grid) = match (op, rows) {
-        (ArgOp::Max, true) => ("rows_argmax", Grid::blocks(kept.n)),
-        (ArgOp::Min, true) => ("rows_argmin", Grid::blocks(kept.n)),
-        (ArgOp::Max, false) => ("columns_argmax", Grid::over(kept.n, 1)),
-        (ArgOp::Min, false) => ("columns_argmin", Grid::over(kept.n, 1)),
-    };
-    let (from, length) = (input(gpu, x), length as u32);
-    // SAFETY: the walk covers the first elements along the axis, length and step the others.
-    unsafe {
-        arg_reduction(gpu, &defines, grid, kernel, from, out, kept.walk, length, step as i64)
-    };
+    let (step, count) =
+        (step as i64, u32::try_from(length).expect("axes have fewer than 2^32 elements"));
+    for kept in walk(&Layout::contiguous(first.shape), [&first]) {
+        let defines = [
+            ("T", Value::Type(x.dtype())),
+            is_float(x.dtype()),
+            kept.rank_as("KEPT", &RANKS),
+            ("REDUCED", Value::Int(1)),
+        ];
+        // A block for each output pays where the axis runs along memory and gives each of its threads something to do.
+        let rows = step == 1 && length >= THREADS as usize / 4;
+        let (kernel, grid) = match (op, rows) {
+            (ArgOp::Max, true) => ("rows_argmax", Grid::blocks(kept.n)),
+            (ArgOp::Min, true) => ("rows_argmin", Grid::blocks(kept.n)),
+            (ArgOp::Max, false) => ("columns_argmax", Grid::over(kept.n, 1)),
+            (ArgOp::Min, false) => ("columns_argmin", Grid::over(kept.n, 1)),
+        };
+        let from = input(gpu, x).plus(kept.inputs[0], x.dtype().size());
+        let to = out.plus(kept.start, y.dtype().size());
+        // SAFETY: the walk covers the first elements along the axis, length and step the others.
+        unsafe { arg_reduction(gpu, &defines, grid, kernel, from, to, kept.walk, count, step) };
+    }
     y
 }
 

@@ -11,7 +11,7 @@ use super::{
     launch::Module,
     library, lp_mask, matmul,
     memory::MemoryUse,
-    optim, pool, random, recurrent, reduce, resample, rows, sample, scan, sort,
+    optim, pool, probe, random, recurrent, reduce, resample, rows, sample, scan, sort,
 };
 
 /// What the memory of `cuda:index` is used for.
@@ -78,6 +78,7 @@ pub(super) fn all_modules() -> Vec<Module> {
         lp_mask::modules(),
         recurrent::modules(),
         pool::modules(),
+        probe::modules(),
         image::modules(),
         index::modules(),
         sort::modules(),

@@ -57,7 +57,7 @@ impl Walk<1> {
     /// If there are more elements than 32 bits can count.
     pub(crate) fn of(op: &str, axes: &[(usize, i64)]) -> Self {
         let n: usize = axes.iter().map(|a| a.0).product();
-        assert!(n <= MOST, "{op}: {n} elements are more than a CUDA device counts here");
+        assert!(n <= LIMIT, "{op}: {n} elements are more than a CUDA device counts here");
         let mut walk = Walk {
             axes: [Divisor::new(1); MAX_RANK],
             strides: [[0; MAX_RANK]],
@@ -78,7 +78,9 @@ impl Walk<1> {
 }
 
 /// Walks of at most this many elements: their indices and those of the threads fit 32 bits.
-const MOST: usize = 1 << 31;
+const LIMIT: usize = 1 << 31;
+/// Longer walks are cut. In tests much shorter ones are, so that cutting them is tested.
+const MOST: usize = if cfg!(test) { 1 << 12 } else { LIMIT };
 
 /// A walk, or a part of one that is too long for 32-bit indices.
 pub(crate) struct Part<const K: usize> {
@@ -216,11 +218,11 @@ mod tests {
 
     #[test]
     fn long_walks_are_cut() {
-        let x = Layout::contiguous(Shape::new(&[3, 1 << 30]));
-        let one = Layout::contiguous(Shape::new(&[1 << 30])).broadcast_to(x.shape).unwrap();
+        let x = Layout::contiguous(Shape::new(&[3, MOST / 2]));
+        let one = Layout::contiguous(Shape::new(&[MOST / 2])).broadcast_to(x.shape).unwrap();
         let parts = walk(&x, [&x, &one]);
         let n: usize = parts.iter().map(|p| p.n).sum();
-        assert_eq!((n, parts.len()), (3 << 30, 2));
-        assert_eq!((parts[1].start, parts[1].inputs), (1 << 30, [1 << 30, 0]));
+        assert_eq!((n, parts.len()), (3 * MOST / 2, 2));
+        assert_eq!((parts[1].start, parts[1].inputs), (MOST / 2, [MOST / 2, 0]));
     }
 }

@@ -21,7 +21,7 @@ mod softmax;
 mod unfold;
 
 pub use activation::Activation;
-#[cfg(all(test, feature = "cuda"))]
+#[cfg(feature = "cuda")]
 pub(crate) use conv::conv2d_shape;
 pub use conv::{Conv2dOptions, ConvAlgorithm};
 pub use grid_sample::{GridSample, SampleMode, SamplePadding, Sampling};

@@ -60,8 +60,8 @@ __device__ __forceinline__ f64 reflected(f64 position, f64 low, f64 high, f64* s
         return 0;
     }
     f64 sign = position < low ? -1 : 1, distance = fabs(position - low);
-    f64 rest = fmod(distance, span), flips = floor(distance / span);
-    bool even = fmod(flips, 2.0) == 0;
+    f64 flips = floor(distance / span), rest = fma(-span, flips, distance);
+    bool even = flips - 2 * floor(flips / 2) == 0;
     *slope *= even ? sign : -sign;
     return even ? rest + low : span - rest + low;
 }

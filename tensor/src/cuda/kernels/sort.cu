@@ -41,10 +41,10 @@ KERNEL(sort_tiles, const T* x, u32* indices, u32 length, u32 padded, u32 tile, u
     indices += row * padded + base;
     for (u32 t = threadIdx.x; t < tile; t += THREADS) slots[t] = whole ? base + t : indices[t];
     __syncthreads();
-    if (whole)
-        for (u32 stage = 2; stage <= tile; stage *= 2) merge(x, slots, base, tile, length, descending, stage, stage / 2);
-    else
-        merge(x, slots, base, tile, length, descending, k, tile / 2);
+    for (u32 stage = whole ? 2 : k;; stage *= 2) {
+        merge(x, slots, base, tile, length, descending, stage, min(stage, tile) / 2);
+        if (!whole || stage == tile) break;
+    }
     for (u32 t = threadIdx.x; t < tile; t += THREADS) indices[t] = slots[t];
 }
 

@@ -21,12 +21,33 @@ fn conv_options(d: &mut Draw, groups: usize) -> Conv2dOptions {
 
 /// Shapes of an input and a weight of a convolution, and its options: dense, grouped, depthwise, pointwise.
 fn conv(d: &mut Draw) -> ([usize; 4], [usize; 4], Conv2dOptions) {
+    if d.int(0, 3) == 0 {
+        return wide_conv(d);
+    }
     let groups = d.pick(&[1, 1, 2, 3]);
     let (inner, outer) = (d.int(1, 4), d.int(1, 4));
     let [kh, kw] = d.pair(1, 4);
     let [h, w] = d.pair(7, 11);
     let x = [d.int(1, 3), groups * inner, h, w];
     (x, [groups * outer, inner, kh, kw], conv_options(d, groups))
+}
+
+/// The same with more channels than a tile has, or a depthwise one with a large kernel: the edges of what blocks share.
+fn wide_conv(d: &mut Draw) -> ([usize; 4], [usize; 4], Conv2dOptions) {
+    let [h, w] = d.pair(9, 13);
+    if d.coin() {
+        let (groups, inner, outer) = (d.int(1, 2), d.pick(&[5, 17, 33]), d.pick(&[3, 40, 65]));
+        let kernel = d.pick(&[1, 2, 3]);
+        let x = [d.int(1, 2), groups * inner, h, w];
+        return (x, [groups * outer, inner, kernel, kernel], conv_options(d, groups));
+    }
+    let (channels, shared_by) = (d.pick(&[2, 33]), d.int(1, 2));
+    let [kh, kw] = d.pair(5, 9);
+    let same = Conv2dOptions { padding: [kh / 2, kw / 2], groups: channels, ..Default::default() };
+    let options = if d.coin() { same } else { conv_options(d, channels) };
+    let reach = |k: usize, dilation: usize| k + (k - 1) * (dilation - 1);
+    let size = [h.max(reach(kh, options.dilation[0])), w.max(reach(kw, options.dilation[1]))];
+    ([2, channels, size[0], size[1]], [channels * shared_by, 1, kh, kw], options)
 }
 
 fn pool(d: &mut Draw) -> Pool2d {

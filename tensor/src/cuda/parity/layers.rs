@@ -21,6 +21,15 @@ fn cell(d: &mut Draw) -> (RecurrentCell, usize, usize) {
     (d.pick(&[RecurrentCell::Gru, RecurrentCell::Lstm]), d.int(1, 5), d.pick(&[1, 4, 9]))
 }
 
+/// A shape of rows, sometimes of so long ones that a block shares one.
+fn rows(d: &mut Draw) -> Shape {
+    if d.int(0, 3) == 0 {
+        [d.int(1, 3), d.pick(&[1023, 1024, 2500])].into()
+    } else {
+        d.full_shape(1, 4)
+    }
+}
+
 /// A matrix `[m, n]` of any strides among batches `batch`.
 fn matrix_sides(d: &mut Draw) -> [usize; 3] {
     // Edges and insides of tiles.
@@ -132,7 +141,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         method: "layer_norm",
         draw: |d| {
-            let shape = d.full_shape(1, 4);
+            let shape = rows(d);
             let axes = d.int(1, shape.rank());
             let normalized = &shape[shape.rank() - axes..];
             let (weight, bias) = (d.plain(normalized), d.plain(normalized));
@@ -149,7 +158,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         method: "layer_norm_grad",
         draw: |d| {
-            let shape = d.full_shape(1, 4);
+            let shape = rows(d);
             let axes = d.int(1, shape.rank());
             let weight = d.plain(&shape[shape.rank() - axes..]);
             let weighted = d.coin();
@@ -167,7 +176,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         method: "softmax",
         draw: |d| {
-            let shape = d.full_shape(1, 4);
+            let shape = rows(d);
             let axis = axis(d, shape);
             (
                 vec![d.tensor(shape)],
@@ -178,7 +187,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         method: "softmax_grad",
         draw: |d| {
-            let shape = d.full_shape(1, 4);
+            let shape = rows(d);
             let axis = axis(d, shape);
             (
                 vec![d.tensor(shape), d.tensor(shape)],
@@ -192,7 +201,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         method: "cross_entropy",
         draw: |d| {
-            let (n, k) = (d.pick(&[1, 4, 70]), d.pick(&[2, 10, 300]));
+            let (n, k) = (d.pick(&[1, 4, 70]), d.pick(&[2, 10, 300, 1500]));
             let (logits, index) = (d.tensor([n, k]), d.index([n], k));
             let p = d.tensor([n, k]);
             let p = d.map(p, |t| t.abs());
@@ -213,7 +222,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         method: "cross_entropy_grad",
         draw: |d| {
-            let (n, k) = (d.pick(&[1, 4, 70]), d.pick(&[2, 10, 300]));
+            let (n, k) = (d.pick(&[1, 4, 70]), d.pick(&[2, 10, 300, 1500]));
             let (logits, index, dloss) = (d.tensor([n, k]), d.index([n], k), d.tensor([n]));
             let p = d.tensor([n, k]);
             let p = d.map(p, |t| t.abs());
@@ -347,7 +356,9 @@ pub(super) const CASES: &[Case] = &[
         method: "masked_weight_grad",
         draw: |d| {
             let (o, i, crop) = (d.int(1, 4), d.int(1, 4), d.pair(0, 1));
-            let [kh, kw] = [2 * crop[0] + d.int(1, 5), 2 * crop[1] + d.int(1, 5)];
+            // More taps than a block has threads, too.
+            let side = d.pick(&[3, 5, 16]);
+            let [kh, kw] = [2 * crop[0] + d.int(1, side), 2 * crop[1] + d.int(1, side)];
             let (weight, mask) = (d.tensor([o, i, kh, kw]), d.tensor([o, kh, kw]));
             let dy = d.tensor([o, i, kh - 2 * crop[0], kw - 2 * crop[1]]);
             let wanted = d.coin();
