@@ -25,6 +25,8 @@ use crate::{
 };
 
 mod cost;
+mod receptive_fields;
+mod scenes;
 mod shapes;
 mod sudoku;
 
@@ -172,7 +174,8 @@ pub struct Experiment {
 }
 
 /// All experiments, in the order in which `reproduce` runs them.
-pub const EXPERIMENTS: &[Experiment] = &[shapes::EXPERIMENT, cost::EXPERIMENT, sudoku::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] =
+    &[shapes::EXPERIMENT, cost::EXPERIMENT, receptive_fields::EXPERIMENT, sudoku::EXPERIMENT];
 
 fn find(name: &str) -> Outcome<&'static Experiment> {
     EXPERIMENTS.iter().find(|e| e.name == name).ok_or_else(|| {

@@ -51,6 +51,8 @@ pub struct Quantity {
     name: String,
     sample: Sample,
     digits: usize,
+    /// What a value of a sample belongs to.
+    unit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +116,7 @@ impl Verdict {
 impl Quantity {
     /// One value for each seed, in any unit.
     pub fn seeds(name: impl Into<String>, values: &[f64], digits: usize) -> Self {
-        Self { name: name.into(), sample: Sample::Seeds(values.to_vec()), digits }
+        Self { name: name.into(), sample: Sample::Seeds(values.to_vec()), digits, unit: "seed" }
     }
 
     /// `successes` of `trials` independent test cases; compared and shown in percent.
@@ -129,12 +131,17 @@ impl Quantity {
             successes <= trials,
             "{name}: {successes} successes cannot come from {trials} trials"
         );
-        Self { name, sample: Sample::Counts { successes, trials }, digits }
+        Self { name, sample: Sample::Counts { successes, trials }, digits, unit: "case" }
     }
 
     /// A number without uncertainty.
     pub fn exact(name: impl Into<String>, value: f64, digits: usize) -> Self {
-        Self { name: name.into(), sample: Sample::Exact(value), digits }
+        Self { name: name.into(), sample: Sample::Exact(value), digits, unit: "" }
+    }
+
+    /// Says what the values belong to, where it is not a seed: `neuron`, `image`.
+    pub fn of_each(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
     }
 
     fn is_exact(&self) -> bool {
@@ -179,14 +186,15 @@ impl Quantity {
             }
             Sample::Seeds(values) => match values.as_slice() {
                 [] => format!("{} unmeasured", self.name),
-                [one] => format!("{} {one:.digits$} (1 seed)", self.name),
+                [one] => format!("{} {one:.digits$} (1 {})", self.name, self.unit),
                 _ => {
                     let (mean, variance) = mean_and_variance(values);
                     format!(
-                        "{} {mean:.digits$} ± {:.digits$} ({} seeds)",
+                        "{} {mean:.digits$} ± {:.digits$} ({} {}s)",
                         self.name,
                         variance.sqrt(),
-                        values.len()
+                        values.len(),
+                        self.unit
                     )
                 }
             },

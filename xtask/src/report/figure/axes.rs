@@ -10,6 +10,9 @@ use super::panel::{Axis, Content, Panel};
 /// kuva leaves a wide gap above the label of the x axis; the label moves up by this much.
 const LABEL_LIFT: f64 = 8.0;
 
+/// Room for a bracket as a share of the axis below the brackets.
+const BRACKET_STEP: f64 = 0.1;
+
 impl Panel {
     /// Draws title, axes and data with the upper left corner at `(x, y)`.
     pub(super) fn draw_axes(&self, canvas: &mut Canvas, x: f64, y: f64, width: f64, height: f64) {
@@ -59,6 +62,16 @@ impl Panel {
         }
         let (low, high) =
             self.y.range.unwrap_or_else(|| padded(marks.y, &self.y, self.padding(&marks).1));
+        // Brackets stand above the data, each a step above the one before.
+        let top = high;
+        let level = |n: usize| {
+            let share = BRACKET_STEP * n as f64;
+            match self.y.log {
+                true => top * (share * (top / low).ln()).exp(),
+                false => top + share * (top - low),
+            }
+        };
+        let high = if self.brackets.is_empty() { high } else { level(self.brackets.len() + 1) };
         layout = layout.with_y_axis_min(low).with_y_axis_max(high).with_x_label_offset(0.0, -lift);
         if let Some(step) = self.x.step {
             layout = layout.with_x_tick_step(step);
@@ -82,6 +95,10 @@ impl Panel {
         scene
             .elements
             .splice(under..under, marks.violins.iter().map(|violin| outline(violin, &computed)));
+        for (n, bracket) in self.brackets.iter().enumerate() {
+            let ends = [bracket.from, bracket.to].map(|i| computed.map_x(i as f64 + 1.0));
+            draw_bracket(&mut scene, ends, computed.map_y(level(n)), &bracket.label);
+        }
         scene
     }
 
@@ -127,6 +144,29 @@ impl Panel {
         canvas.text(center.0, y + height - 14.0, TextAnchor::Middle, LABEL, &self.x.label);
         canvas.upward(x + 18.0, center.1, LABEL, &self.y.label);
     }
+}
+
+/// A line with ends that point down, and its label in the middle above it.
+fn draw_bracket(scene: &mut Scene, [x0, x1]: [f64; 2], y: f64, label: &str) {
+    const DOWN: f64 = 4.0;
+    // Stars hang high in their line; letters stand on it.
+    let lift = if label.starts_with('*') { 0.5 } else { 3.5 };
+    scene.add(Primitive::PolyLine {
+        points: vec![(x0, y + DOWN), (x0, y), (x1, y), (x1, y + DOWN)],
+        stroke: "#333333".into(),
+        stroke_width: 1.0,
+        stroke_dasharray: None,
+    });
+    scene.add(Primitive::Text {
+        x: (x0 + x1) / 2.0,
+        y: y - lift,
+        content: literal(label),
+        size: TICK,
+        anchor: TextAnchor::Middle,
+        rotate: None,
+        bold: false,
+        color: Some("#333333".into()),
+    });
 }
 
 #[derive(Clone, Copy)]

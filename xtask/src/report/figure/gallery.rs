@@ -17,6 +17,7 @@ pub struct Gallery {
     row_captions: Vec<String>,
     column_captions: Vec<String>,
     max_cell: f64,
+    scale_bar: Option<(f64, String)>,
 }
 
 /// A matrix to be shown as an image; row 0 is on top.
@@ -26,6 +27,9 @@ pub struct Matrix {
     columns: usize,
     values: Vec<f32>,
 }
+
+/// Room for a scale bar.
+const SCALE_BAR: f64 = 18.0;
 
 /// What the colors of all galleries of a figure mean.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +71,7 @@ impl Gallery {
             row_captions: Vec::new(),
             column_captions: Vec::new(),
             max_cell: 96.0,
+            scale_bar: None,
         }
     }
 
@@ -83,6 +88,20 @@ impl Gallery {
     /// Limits the side of one matrix, in scene units (96 by default), so that a few do not fill a whole page.
     pub fn max_cell(self, units: f64) -> Self {
         Self { max_cell: units, ..self }
+    }
+
+    /// Draws a bar below the matrices that is `entries` of a matrix long, with what that length is (`100 µm`). All matrices
+    /// must have as many columns as the first.
+    ///
+    /// # Panics
+    ///
+    /// If the matrices differ in their number of rows or columns.
+    #[track_caller]
+    pub fn scale_bar(self, entries: f64, label: impl Into<String>) -> Self {
+        let size = |m: &Matrix| (m.rows, m.columns);
+        let same = self.matrices.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]));
+        assert!(same, "gallery: one scale bar cannot serve matrices of different sizes");
+        Self { scale_bar: Some((entries, label.into())), ..self }
     }
 
     fn rows(&self) -> usize {
@@ -111,7 +130,10 @@ impl Gallery {
             gap,
             grid_width,
             grid_height,
-            height: head + grid_height.max(0.0) + 8.0,
+            height: head
+                + grid_height.max(0.0)
+                + 8.0
+                + if self.scale_bar.is_some() { SCALE_BAR } else { 0.0 },
         }
     }
 
@@ -151,6 +173,19 @@ impl Gallery {
             );
         }
         self.draw_matrices(canvas, left, top, &plan, scale);
+        self.draw_scale_bar(canvas, left.round(), top.round() + plan.grid_height, plan.cell);
+    }
+
+    fn draw_scale_bar(&self, canvas: &mut Canvas, left: f64, bottom: f64, cell: f64) {
+        let (Some((entries, label)), Some(first)) = (&self.scale_bar, self.matrices.first()) else {
+            return;
+        };
+        let side = cell / first.rows.max(first.columns) as f64;
+        let indent = (cell - first.columns as f64 * side) / 2.0;
+        let (start, end) = (left + indent, left + indent + entries * side);
+        canvas.line((start, bottom + 8.0), (end, bottom + 8.0), "#000000", 3.0);
+        let baseline = bottom + 8.0 + f64::from(TICK) * 0.36;
+        canvas.text(end + 6.0, baseline, TextAnchor::Start, TICK, label);
     }
 
     /// The matrices as rectangles, in a group that [`super::svg`] exchanges for the raster made beside it.

@@ -10,6 +10,15 @@ pub struct Panel {
     pub(super) x: Axis,
     pub(super) y: Axis,
     pub(super) content: Content,
+    pub(super) brackets: Vec<Bracket>,
+}
+
+/// A bracket over two categories with a word above it, as significance is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Bracket {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) label: String,
 }
 
 /// The label of an axis, and its range if the data should not decide.
@@ -82,7 +91,7 @@ pub(super) enum Content {
 impl Panel {
     /// Curves over a common x axis. Curves of at most 25 points get markers; a value that is not finite leaves a gap.
     pub fn lines(title: impl Into<String>, x: Axis, y: Axis, curves: Vec<Curve>) -> Self {
-        Self { title: title.into(), x, y, content: Content::Lines(curves) }
+        Self { title: title.into(), x, y, content: Content::Lines(curves), brackets: Vec::new() }
     }
 
     /// One distribution for each group, side by side. The x axis names the groups; only its label is used.
@@ -93,17 +102,23 @@ impl Panel {
         shape: Shape,
         groups: Vec<Group>,
     ) -> Self {
-        Self { title: title.into(), x, y, content: Content::Distributions(shape, groups) }
+        Self {
+            title: title.into(),
+            x,
+            y,
+            content: Content::Distributions(shape, groups),
+            brackets: Vec::new(),
+        }
     }
 
     /// Bars from zero with error bars and points. The x axis names the bars; only its label is used.
     pub fn bars(title: impl Into<String>, x: Axis, y: Axis, bars: Vec<Bar>) -> Self {
-        Self { title: title.into(), x, y, content: Content::Bars(bars) }
+        Self { title: title.into(), x, y, content: Content::Bars(bars), brackets: Vec::new() }
     }
 
     /// Points in the plane.
     pub fn scatter(title: impl Into<String>, x: Axis, y: Axis, clouds: Vec<Cloud>) -> Self {
-        Self { title: title.into(), x, y, content: Content::Scatter(clouds) }
+        Self { title: title.into(), x, y, content: Content::Scatter(clouds), brackets: Vec::new() }
     }
 
     /// Histograms of several groups over each other, with `bins` equal bins over the range of the x axis or of the data.
@@ -120,7 +135,13 @@ impl Panel {
         groups: Vec<Group>,
     ) -> Self {
         assert!(bins > 0, "histogram: 0 bins cannot hold values; at least 1 is needed");
-        Self { title: title.into(), x, y, content: Content::Histogram { bins, groups } }
+        Self {
+            title: title.into(),
+            x,
+            y,
+            content: Content::Histogram { bins, groups },
+            brackets: Vec::new(),
+        }
     }
 
     /// A histogram of orientations on a half circle: angles in degrees, taken modulo 180, in `bins` wedges.
@@ -134,13 +155,45 @@ impl Panel {
     pub fn orientations(title: impl Into<String>, bins: usize, group: Group) -> Self {
         assert!(bins > 0, "orientations: 0 bins cannot hold angles; at least 1 is needed");
         let none = Axis::default;
-        Self { title: title.into(), x: none(), y: none(), content: Content::Rose { bins, group } }
+        Self {
+            title: title.into(),
+            x: none(),
+            y: none(),
+            content: Content::Rose { bins, group },
+            brackets: Vec::new(),
+        }
     }
 
     /// Small matrices in a grid, colored by the scale of the figure.
     pub fn gallery(title: impl Into<String>, gallery: Gallery) -> Self {
         let none = Axis::default;
-        Self { title: title.into(), x: none(), y: none(), content: Content::Gallery(gallery) }
+        Self {
+            title: title.into(),
+            x: none(),
+            y: none(),
+            content: Content::Gallery(gallery),
+            brackets: Vec::new(),
+        }
+    }
+
+    /// Adds a bracket with a label (`***`, `ns`) over two groups or bars, counted from 0; each stands above the one before.
+    ///
+    /// # Panics
+    ///
+    /// If the panel has no such group or bar.
+    #[track_caller]
+    pub fn bracket(mut self, from: usize, to: usize, label: impl Into<String>) -> Self {
+        let categories = match &self.content {
+            Content::Distributions(_, groups) => groups.len(),
+            Content::Bars(bars) => bars.len(),
+            _ => 0,
+        };
+        assert!(
+            from < categories && to < categories,
+            "bracket: {from} and {to} of {categories} groups or bars"
+        );
+        self.brackets.push(Bracket { from, to, label: label.into() });
+        self
     }
 
     pub(super) fn is_gallery(&self) -> bool {

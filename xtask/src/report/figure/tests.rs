@@ -213,3 +213,28 @@ fn save_writes_both_files() {
 fn ids_are_plain_names() {
     Figure::new("../x", "");
 }
+
+#[test]
+fn brackets_and_scale_bars_carry_their_words() {
+    let groups = || [1.0, 3.0, 9.0].map(|v| Group::new("g", Ink::Lp2, vec![v, 1.5 * v])).to_vec();
+    for axis in [Axis::new("p"), Axis::new("p").log()] {
+        let panel = Panel::distributions("", Axis::new(""), axis, Shape::Strip, groups());
+        let plain = Figure::new("f", "").panel(panel.clone()).svg().unwrap();
+        let panel = panel.bracket(0, 1, "***").bracket(0, 2, "ns");
+        let figure = Figure::new("f", "").panel(panel).svg().unwrap();
+        assert!(figure.contains(">***<") && figure.contains(">ns<"), "{figure}");
+        assert!(!plain.contains(">***<"));
+    }
+    let gallery =
+        Gallery::new(2, vec![Matrix::new(2, 4, vec![0.5; 8]); 2]).scale_bar(2.0, "100 µm");
+    let figure = Figure::new("f", "").panel(Panel::gallery("", gallery)).svg().unwrap();
+    assert!(figure.contains(">100 µm<"), "{figure}");
+}
+
+#[test]
+#[should_panic(expected = "bracket: 0 and 1 of 1 groups or bars")]
+fn a_bracket_needs_its_groups() {
+    let group = Group::new("g", Ink::Lp2, vec![1.0]);
+    let axis = || Axis::new("");
+    let _ = Panel::distributions("", axis(), axis(), Shape::Strip, vec![group]).bracket(0, 1, "*");
+}
