@@ -3,7 +3,7 @@
 
     cargo xtask bench --threads 2 --versus 'python tools/bench_torch.py --threads 2'
 
-Needs only `pip install torch` (CPU). Reads one workload's name a line on standard input, runs one round of it (at least
+Needs only `pip install torch` (CPU), and torchvision for `infer_resnet18` and `infer_convnext_tiny`. Reads one workload's name a line on standard input, runs one round of it (at least
 0.2 seconds of repetitions) and answers with one line of JSON:
 
     {"workload": "conv3x3_64_32", "ms": 12.3, "cpu_ms": 24.5, "peak_rss_mib": 612.0, "format": "channels_last"}
@@ -22,6 +22,8 @@ import sys
 import time
 
 FORMATS = ("contiguous", "channels_last")
+# What a workload needs beside PyTorch.
+NEEDS = {"infer_resnet18": "torchvision", "infer_convnext_tiny": "torchvision"}
 ROUND_S = 0.2
 # Of so many rounds the better memory format is judged by the best, unless one takes longer than SLOW_S.
 TRIES, SLOW_S = 3, 2.0
@@ -276,6 +278,59 @@ def cnn_gru(steps, memory_format):
     return train(define_models()[0]["cnn_gru"](), inputs, spikes, poisson, memory_format)
 
 
+def replknet31b():
+    """RepLKNet-31B after re-parametrisation: the large kernels have swallowed the small ones and their batch norms."""
+    from torch import nn
+
+    def conv_bn(c_in, c, kernel=1, stride=1, groups=1):
+        return [nn.Conv2d(c_in, c, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(c)]
+
+    class Residual(nn.Module):
+        def __init__(self, *layers):
+            super().__init__()
+            self.layers = nn.Sequential(*layers)
+
+        def forward(self, x):
+            return x + self.layers(x)
+
+    def relu():
+        return nn.ReLU(inplace=True)
+
+    c = 128
+    layers = [*conv_bn(3, c, 3, 2), relu(), *conv_bn(c, c, 3, 1, c), relu(), *conv_bn(c, c), relu(), *conv_bn(c, c, 3, 2, c), relu()]
+    for stage, (depth, kernel) in enumerate(((2, 31), (2, 29), (18, 27), (2, 13))):
+        if stage > 0:
+            layers += [*conv_bn(c, 2 * c), relu(), *conv_bn(2 * c, 2 * c, 3, 2, 2 * c), relu()]
+            c *= 2
+        for _ in range(depth):
+            large = nn.Conv2d(c, c, kernel, 1, kernel // 2, groups=c)
+            layers += [
+                Residual(nn.BatchNorm2d(c), *conv_bn(c, c), relu(), large, relu(), *conv_bn(c, c)),
+                Residual(nn.BatchNorm2d(c), *conv_bn(c, 4 * c), nn.GELU(), *conv_bn(4 * c, c)),
+            ]
+    return nn.Sequential(*layers, nn.BatchNorm2d(c), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, 1000))
+
+
+def infer(name, memory_format):
+    """Logits of a batch of 8 pictures in eval and inference mode."""
+    import torch
+
+    if name == "replknet31b":
+        model = replknet31b()
+    else:
+        import torchvision
+
+        model = getattr(torchvision.models, name)()
+    model = model.eval().to(memory_format=memory_format)
+    x = torch.randn(8, 3, 224, 224).contiguous(memory_format=memory_format)
+
+    def step():
+        with torch.inference_mode():
+            model(x)
+
+    return step
+
+
 def adamw_57m(memory_format):
     import torch
 
@@ -326,6 +381,8 @@ def workloads():
     add("convnext_t_stage", convnext_t_stage)
     for steps in (1, 4):
         add(f"cnn_gru_t{steps}", cnn_gru, steps)
+    for name in ("resnet18", "convnext_tiny", "replknet31b"):
+        add(f"infer_{name}", infer, name)
     add("adamw_57m", adamw_57m, both=False)
     add("op_overhead", op_overhead, both=False)
     return table
@@ -441,6 +498,8 @@ def serve(threads):
             worker = None
         if name not in table:
             error = "unknown workload"
+        elif name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+            error = f"{NEEDS[name]} is missing for this Python ({sys.executable}): pip install {NEEDS[name]}"
         elif worker is None:
             worker, error = best_worker(name, threads, table[name][1])
         if error is None:

@@ -18,9 +18,9 @@ pub struct BatchNorm2d {
     pub weight: Option<Param>,
     /// `[C]`; `None` if not affine.
     pub bias: Option<Param>,
-    running_mean: Buffer,
-    running_var: Buffer,
-    num_batches_tracked: Buffer,
+    running_mean: Option<Buffer>,
+    running_var: Option<Buffer>,
+    num_batches_tracked: Option<Buffer>,
     #[module(skip)]
     options: BatchNormOptions,
 }
@@ -52,22 +52,28 @@ impl BatchNorm2d {
     pub fn with_options(channels: usize, options: BatchNormOptions) -> Self {
         let param =
             |start: f64| options.affine.then(|| Param::new([channels], Init::Constant(start)));
-        let buffer =
-            |start: f64| Buffer::new(Tensor::full(start, [channels], DType::F32, Device::Cpu));
+        let buffer = |start: f64| {
+            Some(Buffer::new(Tensor::full(start, [channels], DType::F32, Device::Cpu)))
+        };
         BatchNorm2d {
             weight: param(1.0),
             bias: param(0.0),
             running_mean: buffer(0.0),
             running_var: buffer(1.0),
-            num_batches_tracked: Buffer::new(Tensor::scalar(0i64)),
+            num_batches_tracked: Some(Buffer::new(Tensor::scalar(0i64))),
             options,
         }
     }
 
     /// What it computes in evaluation, `factor · x + summand`, both `[C]` in the dtype of the running statistics: what is left of
     /// it when it is folded into the convolution before.
+    ///
+    /// # Panics
+    /// If it was [dissolved](Self::dissolve).
+    #[track_caller]
     pub fn as_affine(&self) -> (Tensor, Tensor) {
-        let (mean, var) = (self.running_mean.get(), self.running_var.get());
+        let BatchStats { mean, var } =
+            self.running().expect("a batch norm that was dissolved has no statistics");
         let (dtype, device) = (mean.dtype(), mean.device());
         let full = |t: &Tensor| t.to_device(Device::Cpu).to_dtype(DType::F64);
         let scale = full(&var).add_scalar(self.options.eps).pow_scalar(-0.5);
@@ -83,29 +89,53 @@ impl BatchNorm2d {
         (factor.to_dtype(dtype).to_device(device), summand.to_dtype(dtype).to_device(device))
     }
 
+    /// Gives away what it computes in evaluation, as [`as_affine`](Self::as_affine), for another layer to compute, and is
+    /// the identity from now on, without state. It can no longer be trained. `None` if that was done before.
+    pub fn dissolve(&mut self) -> Option<(Tensor, Tensor)> {
+        self.running()?;
+        let affine = self.as_affine();
+        (self.weight, self.bias) = (None, None);
+        (self.running_mean, self.running_var, self.num_batches_tracked) = (None, None, None);
+        Some(affine)
+    }
+
+    /// The running statistics, unless it was dissolved.
+    fn running(&self) -> Option<BatchStats> {
+        let (mean, var) = (self.running_mean.as_ref()?, self.running_var.as_ref()?);
+        Some(BatchStats { mean: mean.get(), var: var.get() })
+    }
+
     /// Moves the running statistics towards those of a batch with `count` elements in each channel.
     fn track(&self, stats: &BatchStats, count: usize) {
         let unbiased = stats.var.mul_scalar(count as f64 / (count - 1) as f64);
         for (buffer, batch) in [(&self.running_mean, &stats.mean), (&self.running_var, &unbiased)] {
+            let Some(buffer) = buffer else { continue };
             let mut running = buffer.get();
             running.lerp_mut(&batch.to_dtype(running.dtype()), self.options.momentum);
             buffer.set(running);
         }
-        let seen = self.num_batches_tracked.get();
-        let more = Tensor::scalar(seen.item() as i64 + 1).to_device(seen.device());
-        self.num_batches_tracked.set(more);
+        if let Some(tracked) = &self.num_batches_tracked {
+            let seen = tracked.get();
+            tracked.set(Tensor::scalar(seen.item() as i64 + 1).to_device(seen.device()));
+        }
     }
 }
 
 impl Forward for BatchNorm2d {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
+        let Some(running) = self.running() else {
+            assert!(
+                !cx.is_training(),
+                "BatchNorm2d: it was folded into another layer for evaluation; make the model afresh to train it"
+            );
+            return x.clone();
+        };
         let x = cx.full_operand(x);
         let (weight, bias) =
             (self.weight.as_ref().map(|p| cx.var(p)), self.bias.as_ref().map(|p| cx.var(p)));
         let (weight, bias, eps) = (weight.as_ref(), bias.as_ref(), self.options.eps);
         if !cx.is_training() {
-            let stats = BatchStats { mean: self.running_mean.get(), var: self.running_var.get() };
-            return x.batch_norm_eval(&stats, weight, bias, eps);
+            return x.batch_norm_eval(&running, weight, bias, eps);
         }
         let count = x.shape().numel() / x.dims()[1].max(1);
         assert!(

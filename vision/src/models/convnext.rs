@@ -1,5 +1,7 @@
 //! [`ConvNeXt`] and its block.
 
+use std::any::Any;
+
 use autograd::Var;
 use nn::{
     Context, Forward, Init, Module, Param,
@@ -7,9 +9,13 @@ use nn::{
         AdaptiveAvgPool2d, Conv2d, Conv2dOptions, DropPath, Flatten, GELU, LayerNorm, LayerNorm2d,
         Linear, Sequential,
     },
+    module::ChildMut,
 };
 
-use super::stem::{self, step};
+use super::{
+    fold,
+    stem::{self, step},
+};
 
 /// Size of a [`ConvNeXt`]; the default is ConvNeXt-T for ImageNet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,8 +107,8 @@ impl Forward for ChannelsToFront {
 /// Input and output `[N, C, H, W]`. State dict as torchvision's `CNBlock`.
 #[derive(Module)]
 pub struct ConvNeXtBlock {
-    /// `[C, 1, 1]`.
-    layer_scale: Param,
+    /// `[C, 1, 1]`; `None` once it is folded into the last linear layer.
+    layer_scale: Option<Param>,
     block: Sequential,
     #[module(skip)]
     drop_path: DropPath,
@@ -126,13 +132,35 @@ impl ConvNeXtBlock {
             .with(linear(4 * channels, channels))
             .with(ChannelsToFront);
         let layer_scale = Param::new([channels, 1, 1], Init::Constant(layer_scale));
-        ConvNeXtBlock { layer_scale, block, drop_path: DropPath::new(stochastic_depth) }
+        ConvNeXtBlock {
+            layer_scale: Some(layer_scale),
+            block,
+            drop_path: DropPath::new(stochastic_depth),
+        }
+    }
+}
+
+impl ConvNeXtBlock {
+    /// The last linear layer takes over the scale of its outputs.
+    pub(super) fn fold(&mut self) {
+        let Some(scale) = self.layer_scale.take() else { return };
+        for (_, layer) in self.block.children_mut() {
+            if let ChildMut::Module(layer) = layer
+                && let Some(linear) = (layer as &mut dyn Any).downcast_mut::<Linear>()
+                && linear.weight.shape()[0] == scale.shape()[0]
+            {
+                fold::scale_behind(linear, scale.value());
+            }
+        }
     }
 }
 
 impl Forward for ConvNeXtBlock {
     fn forward(&self, x: &Var, cx: &mut Context) -> Var {
-        let y = &self.block.call(x, cx) * &cx.var(&self.layer_scale);
+        let mut y = self.block.call(x, cx);
+        if let Some(scale) = &self.layer_scale {
+            y = &y * &cx.var(scale);
+        }
         x + &self.drop_path.forward(&y, cx)
     }
 }

@@ -4,13 +4,13 @@ use std::any::Any;
 
 use autograd::Var;
 use nn::{
-    Context, Forward, Module,
+    Context, Forward, Module, Param,
     layers::{AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Conv2dOptions, DropPath, Linear, Sequential},
     module::for_each_module_mut,
 };
 use tensor::Tensor;
 
-use super::stem::step;
+use super::{fold, stem::step};
 
 /// Size of a [`RepLKNet`]; the default is RepLKNet-31B for ImageNet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,12 +82,12 @@ impl ConvBn {
         ConvBn { relu: true, ..self }
     }
 
-    /// Weight and bias of the convolution that computes the same in evaluation: the batch norm is a factor and a summand of
-    /// each channel there.
-    fn fused(&self) -> (Tensor, Tensor) {
-        let (factor, summand) = self.bn.as_affine();
-        let weight = self.conv.effective_weight();
-        (&weight * &factor.reshape([factor.numel(), 1, 1, 1]), summand)
+    /// Makes one convolution of convolution and batch norm, and gives its weight and bias.
+    fn fused(mut self) -> (Conv2d, Tensor) {
+        fold::norm_behind(&mut self.conv, &mut self.bn);
+        let bias = self.conv.bias.as_ref().expect("the batch norm has left one");
+        let bias = bias.value().clone();
+        (self.conv, bias)
     }
 }
 
@@ -101,7 +101,7 @@ impl Forward for ConvBn {
 
 /// A large depthwise convolution; while it is trained with a small one beside it, each with its batch norm.
 #[derive(Module)]
-struct LargeKernel {
+pub(super) struct LargeKernel {
     lkb_origin: Option<ConvBn>,
     small_conv: Option<ConvBn>,
     /// The sum of both, once they are merged.
@@ -117,20 +117,25 @@ impl LargeKernel {
         }
     }
 
-    fn merge(&mut self) {
+    /// Makes one convolution of both, if that was not done before.
+    pub(super) fn merge(&mut self) {
         let (Some(large), Some(small)) = (self.lkb_origin.take(), self.small_conv.take()) else {
             return;
         };
-        let (weight, bias) = large.fused();
-        let (small_weight, small_bias) = small.fused();
-        let [kernel, small] = [&weight, &small_weight].map(|w| w.dims()[2]);
-        let margin = ((kernel - small) / 2) as isize;
-        let padded = small_weight.pad2d([margin; 4]);
-        let options = Conv2dOptions { bias: true, ..*large.conv.options() };
-        let channels = large.conv.out_channels();
-        let mut merged = Conv2d::with_options(channels, channels, [kernel; 2], options);
-        merged.weight.set(&weight + &padded);
-        merged.bias = Some(nn::Param::from_tensor(&bias + &small_bias));
+        let ((large, bias), (small, small_bias)) = (large.fused(), small.fused());
+        // A mask may have left less of the large kernel than there is of the small one.
+        let size = [0, 1].map(|axis| large.kernel_size()[axis].max(small.kernel_size()[axis]));
+        let in_the_middle = |conv: &Conv2d| {
+            let [rows, columns] =
+                [0, 1].map(|axis| ((size[axis] - conv.kernel_size()[axis]) / 2) as isize);
+            conv.weight.value().pad2d([columns, columns, rows, rows])
+        };
+        let options =
+            Conv2dOptions { bias: true, padding: size.map(|k| k / 2), ..*large.options() };
+        let channels = large.out_channels();
+        let mut merged = Conv2d::with_options(channels, channels, size, options);
+        merged.weight.set(&in_the_middle(&large) + &in_the_middle(&small));
+        merged.bias = Some(Param::from_tensor(&bias + &small_bias));
         self.lkb_reparam = Some(merged);
     }
 }
@@ -149,13 +154,20 @@ impl Forward for LargeKernel {
 /// Batch norm, 1x1 convolution, large depthwise convolution, 1x1 convolution, and a way around them: Ding et al. 2022,
 /// fig. 4, left.
 #[derive(Module)]
-struct LargeKernelBlock {
+pub(super) struct LargeKernelBlock {
     pw1: ConvBn,
     pw2: ConvBn,
     large_kernel: LargeKernel,
     prelkb_bn: BatchNorm2d,
     #[module(skip)]
     drop_path: DropPath,
+}
+
+impl LargeKernelBlock {
+    /// The first 1x1 convolution takes over the batch norm before it.
+    pub(super) fn fold(&mut self) {
+        fold::norm_before(&mut self.prelkb_bn, &mut self.pw1.conv);
+    }
 }
 
 impl Forward for LargeKernelBlock {
@@ -171,12 +183,19 @@ impl Forward for LargeKernelBlock {
 /// Batch norm, 1x1 convolution to 4 times the channels, GELU, 1x1 convolution back, and a way around them: Ding et al.
 /// 2022, fig. 4, right.
 #[derive(Module)]
-struct ConvFfn {
+pub(super) struct ConvFfn {
     preffn_bn: BatchNorm2d,
     pw1: ConvBn,
     pw2: ConvBn,
     #[module(skip)]
     drop_path: DropPath,
+}
+
+impl ConvFfn {
+    /// The first 1x1 convolution takes over the batch norm before it.
+    pub(super) fn fold(&mut self) {
+        fold::norm_before(&mut self.preffn_bn, &mut self.pw1.conv);
+    }
 }
 
 impl Forward for ConvFfn {

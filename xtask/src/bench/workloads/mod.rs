@@ -6,6 +6,7 @@
 
 mod conv;
 mod gemm;
+mod infer;
 mod small;
 mod train;
 
@@ -80,9 +81,12 @@ fn on_request(algorithm: ConvAlgorithm) -> Option<&'static str> {
     }
 }
 
-/// All workloads: products, convolutions, depthwise convolutions, training steps, optimizer, overhead.
+/// All workloads: products, convolutions, depthwise convolutions, training steps, inference, optimizer, overhead.
 pub(super) fn all() -> Vec<Workload> {
-    [gemm::all(), conv::all(), train::all(), small::all()].into_iter().flatten().collect()
+    [gemm::all(), conv::all(), train::all(), infer::all(), small::all()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use nn::{
 };
 use serde::Deserialize;
 use tensor::{DType, Device, Stream, Tensor};
-use vision::models::{ModelConfig, Stem, create, find};
+use vision::models::{ModelConfig, Stem, create, find, fold};
 
 use super::{Run, Runner};
 use crate::{
@@ -104,9 +104,13 @@ fn model(run: &Run, mut model: Box<dyn Forward>) -> Result<()> {
     model.to(run.dtype(), Device::Cpu);
     let images = |shape: [usize; 4]| Var::constant(hashed.images(shape).to_dtype(run.dtype()));
     let inputs: Vec<[usize; 4]> = run.attr("logits_inputs")?;
+    // Training moves running statistics.
+    let state = model.state_dict();
+    let mut all_logits = Vec::new();
     for &shape in &inputs {
-        let logits = model.call(&images(shape), &mut Context::eval());
-        run.result(&format!("out.logits_{}x{}", shape[2], shape[3]), logits.value().clone());
+        let logits = model.call(&images(shape), &mut Context::eval()).value().clone();
+        run.result(&format!("out.logits_{}x{}", shape[2], shape[3]), logits.clone());
+        all_logits.push(logits);
     }
     if run.has("in.train_target") {
         if run.name().starts_with("densenet") {
@@ -115,6 +119,20 @@ fn model(run: &Run, mut model: Box<dyn Forward>) -> Result<()> {
             run.loosen_f32_gradients(500.0);
         }
         train(run, &*model, &images(*inputs.first().context("no input to train on")?))?;
+    }
+    // Once is enough, in the precision in which a difference is no rounding.
+    if run.dtype() == DType::F64 {
+        model.load_state_dict(state)?;
+        fold(&mut *model);
+        for (&shape, logits) in inputs.iter().zip(&all_logits) {
+            let folded = model.call(&images(shape), &mut Context::eval());
+            let largest = |t: &Tensor| t.to_f64_vec().iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+            let difference = largest(&(folded.value() - logits));
+            ensure!(
+                difference <= 1e-9 * largest(logits),
+                "folded for evaluation, the logits of {shape:?} differ by {difference:e}"
+            );
+        }
     }
     Ok(())
 }
