@@ -34,6 +34,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor, Error> {
 pub struct Preprocess {
     /// What the shorter edge is resized to. Default 256.
     pub resize: usize,
+    /// How it is resized. Default bilinear; timm's newer models and the transfer experiment take bicubic.
+    pub interpolation: InterpolateMode,
     /// Height and width of the middle that is kept; at most `resize`. Default 224.
     pub crop: usize,
     /// Mean of red, green and blue, of 0 to 1. Default [`imagenet::MEAN`].
@@ -44,12 +46,18 @@ pub struct Preprocess {
 
 impl Default for Preprocess {
     fn default() -> Self {
-        Preprocess { resize: 256, crop: 224, mean: imagenet::MEAN, std: imagenet::STD }
+        Preprocess {
+            resize: 256,
+            interpolation: InterpolateMode::Bilinear,
+            crop: 224,
+            mean: imagenet::MEAN,
+            std: imagenet::STD,
+        }
     }
 }
 
 impl Preprocess {
-    /// Resizes (bilinear, antialiased, rounded to whole values as pictures have), crops the middle and normalizes:
+    /// Resizes (antialiased, rounded to whole values as pictures have), crops the middle and normalizes:
     /// `[1, 3, H, W]` of 0 to 255 to `[1, 3, crop, crop]`.
     ///
     /// The longer edge is rounded down and the crop's corner to the nearest even, as torchvision does.
@@ -73,18 +81,27 @@ impl Preprocess {
             true => [self.resize, longer(w, h)],
             false => [longer(h, w), self.resize],
         };
-        let how =
-            Interpolate { mode: InterpolateMode::Bilinear, align_corners: false, antialias: true };
-        let resized = picture.interpolate(size, &how);
+        let resized = resized(picture, size, self.interpolation);
         let [top, left] = size.map(|n| ((n - self.crop) as f64 / 2.0).round_ties_even() as usize);
         let middle = resized.narrow(2, top, self.crop).narrow(3, left, self.crop);
-        // A half is rounded up, as by torchvision.
-        let whole =
-            middle.add_scalar(0.5).clamp(0.0, 255.0).to_dtype(DType::U8).to_dtype(DType::F32);
         let row = |values: [f64; 3]| Tensor::new(&values, [1, 3, 1, 1]).to_dtype(DType::F32);
-        let scaled = whole.mul_scalar(1.0 / 255.0);
+        let scaled = middle.mul_scalar(1.0 / 255.0);
         &(&scaled - &row(self.mean)) / &row(self.std)
     }
+}
+
+/// A picture `[N, 3, H, W]` of 0 to 255 at another size `[height, width]`: antialiased, whole values.
+///
+/// As Pillow's `resize` to its rounding: Pillow rounds twice, once for each axis, and this once.
+///
+/// # Panics
+/// If the picture or the size is empty.
+#[track_caller]
+pub fn resized(picture: &Tensor, size: [usize; 2], mode: InterpolateMode) -> Tensor {
+    let how = Interpolate { mode, align_corners: false, antialias: true };
+    // A half is rounded up, as by Pillow.
+    let whole = picture.interpolate(size, &how).add_scalar(0.5).clamp(0.0, 255.0);
+    whole.to_dtype(DType::U8).to_dtype(DType::F32)
 }
 
 #[cfg(test)]
@@ -98,7 +115,13 @@ mod tests {
         // Left half 0, right half 255, 40 x 80: the shorter edge becomes 20, of 20 x 40 the middle 10 x 10 is kept.
         let columns: Vec<f32> = (0..80).map(|x| if x < 40 { 0.0 } else { 255.0 }).collect();
         let picture = Tensor::new(&columns, [1, 1, 1, 80]).broadcast_to([1, 3, 40, 80]);
-        let how = Preprocess { resize: 20, crop: 10, mean: [0.5; 3], std: [0.25, 0.5, 1.0] };
+        let how = Preprocess {
+            resize: 20,
+            crop: 10,
+            mean: [0.5; 3],
+            std: [0.25, 0.5, 1.0],
+            ..Preprocess::default()
+        };
         let input = how.apply(&picture);
         assert_eq!(input.dims(), [1, 3, 10, 10]);
         let row = |channel: usize| input.narrow(1, channel, 1).narrow(2, 4, 1).to_f64_vec();

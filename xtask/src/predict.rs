@@ -7,11 +7,15 @@ use std::{
 
 use anyhow::Context as _;
 use autograd::Var;
-use clap::Args;
-use nn::{Context, Forward, ModuleExt};
-use tensor::{DType, Device};
+use clap::{Args, ValueEnum};
+use nn::{
+    Context, ModuleExt,
+    data::{DataLoader, LoaderOptions},
+};
+use tensor::{DType, Device, InterpolateMode, Stream, Tensor, io::write_atomic};
 use vision::{
     imagenet,
+    models::fold,
     picture::{self, Preprocess},
     weights::{self, Mode},
 };
@@ -19,6 +23,7 @@ use vision::{
 use crate::{
     failure::{Failure, Outcome, say},
     model::ModelArgs,
+    report::figure::{Photo, SIDE, photos_png},
 };
 
 /// Which pictures, and by which model.
@@ -32,12 +37,39 @@ pub struct PredictArgs {
     /// What the shorter edge is resized to before the middle is cropped [default: 8/7 of the input]
     #[arg(long, value_name = "N")]
     resize: Option<usize>,
+    /// How pictures are resized
+    #[arg(long, value_enum, default_value_t)]
+    interpolation: Interpolation,
+    /// Write the pictures with their likeliest classes to a PNG
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     /// How many of the likeliest classes to name
     #[arg(long, value_name = "K", default_value_t = 5)]
     top: usize,
     /// PNG and JPEG files, or folders of them
     #[arg(required = true)]
     images: Vec<PathBuf>,
+}
+
+/// How pictures are resized.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Interpolation {
+    /// As most of torchvision's models take them
+    #[default]
+    Bilinear,
+    /// As most of timm's do
+    Bicubic,
+}
+
+/// Pictures that are computed at once.
+const BATCH: usize = 8;
+
+/// A few pictures, ready for the model.
+struct Batch {
+    paths: Vec<PathBuf>,
+    input: Tensor,
+    /// Small copies `[1, 3, H, W]`, if they are wanted for a picture of all.
+    copies: Vec<Tensor>,
 }
 
 /// Runs it.
@@ -58,31 +90,83 @@ pub fn run(args: &PredictArgs) -> Outcome {
     }
     weights::load(&mut *model, &args.weights, Mode::Strict)?;
     model.to(DType::F32, Device::Cpu);
-    let how = Preprocess { resize, crop, ..Preprocess::default() };
-    for path in pictures(&args.images)? {
-        let likeliest = predict(&*model, &path, &how, args.top)?;
-        say!("{}", path.display());
-        for (class, probability) in likeliest {
-            say!("  {:5.1} %  {}", 100.0 * probability, class_name(class, config.classes));
+    fold(&mut *model);
+    let interpolation = match args.interpolation {
+        Interpolation::Bilinear => InterpolateMode::Bilinear,
+        Interpolation::Bicubic => InterpolateMode::Bicubic,
+    };
+    let how = Preprocess { resize, crop, interpolation, ..Preprocess::default() };
+    let mut photos = Vec::new();
+    for batch in loader(pictures(&args.images)?, how, args.picture.is_some()).epoch(0) {
+        let Batch { paths, input, copies } = batch?;
+        let logits = model.call(&Var::constant(input), &mut Context::eval());
+        let likeliest = likeliest(logits.value(), args.top);
+        for (i, (path, classes)) in paths.iter().zip(likeliest).enumerate() {
+            let named = classes.into_iter().map(|(c, p)| (class_name(c, config.classes), p));
+            let classes: Vec<(String, f64)> = named.collect();
+            say!("{}", path.display());
+            for (name, probability) in &classes {
+                say!("  {:5.1} %  {name}", 100.0 * probability);
+            }
+            if let Some(copy) = copies.get(i) {
+                photos.push(photo(path, copy, classes));
+            }
         }
+    }
+    if let Some(file) = &args.picture {
+        let png = photos_png(&format!("What {} sees", info.name), &photos)
+            .map_err(anyhow::Error::from)?;
+        write_atomic(file, |out| out.write_all(&png)).map_err(anyhow::Error::from)?;
     }
     Ok(())
 }
 
-/// The `top` likeliest classes of a picture with their probabilities, the likeliest first.
-fn predict(
-    model: &dyn Forward,
-    path: &Path,
-    how: &Preprocess,
-    top: usize,
-) -> anyhow::Result<Vec<(usize, f64)>> {
-    let input = how.apply(&picture::read(path)?);
-    let logits = model.call(&Var::constant(input), &mut Context::eval());
-    let probabilities = logits.value().softmax(1).to_f64_vec();
-    let mut classes: Vec<(usize, f64)> = probabilities.into_iter().enumerate().collect();
-    classes.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-    classes.truncate(top);
-    Ok(classes)
+/// Decodes and prepares pictures in threads of their own while the model computes: a folder takes as long as the slower of both.
+fn loader(paths: Vec<PathBuf>, how: Preprocess, copies: bool) -> DataLoader<Vec<PathBuf>, Batch> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let options = LoaderOptions { batch_size: BATCH, workers, ..Default::default() };
+    DataLoader::new(paths, options, move |paths: Vec<PathBuf>, _: &mut Stream| {
+        let (mut inputs, mut small) = (Vec::new(), Vec::new());
+        for path in &paths {
+            let picture = picture::read(path)?;
+            inputs.push(how.apply(&picture));
+            if copies {
+                small.push(thumbnail(&picture));
+            }
+        }
+        let input = Tensor::cat(&inputs.iter().collect::<Vec<_>>(), 0);
+        Ok(Batch { paths, input, copies: small })
+    })
+}
+
+/// The picture in the size in which it is shown, two pixels a unit.
+fn thumbnail(picture: &Tensor) -> Tensor {
+    let [_, _, h, w] = picture.dims_of();
+    let longer = h.max(w).max(1);
+    let size = [h, w].map(|edge| (2 * SIDE * edge / longer).max(1));
+    picture::resized(picture, size, InterpolateMode::Bilinear)
+}
+
+fn photo(path: &Path, copy: &Tensor, classes: Vec<(String, f64)>) -> Photo {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    Photo {
+        title: name.to_string_lossy().into_owned(),
+        rgb: copy.permute(&[0, 2, 3, 1]).contiguous().to_dtype(DType::U8).to_vec(),
+        width: copy.dims()[3],
+        classes,
+    }
+}
+
+/// Of each picture the `top` likeliest classes with their probabilities, the likeliest first.
+fn likeliest(logits: &Tensor, top: usize) -> Vec<Vec<(usize, f64)>> {
+    let probabilities = logits.softmax(1).to_f64_vec();
+    let of_picture = |row: &[f64]| {
+        let mut classes: Vec<(usize, f64)> = row.iter().copied().enumerate().collect();
+        classes.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        classes.truncate(top);
+        classes
+    };
+    probabilities.chunks(logits.dims()[1]).map(of_picture).collect()
 }
 
 /// ImageNet's name where there are as many classes as it has.

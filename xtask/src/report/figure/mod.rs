@@ -20,6 +20,7 @@ mod gallery;
 mod ink;
 mod marks;
 mod panel;
+mod photos;
 mod pixels;
 mod rose;
 mod svg;
@@ -34,6 +35,7 @@ pub use gallery::{ColorScale, Gallery, Matrix};
 pub use ink::Ink;
 use panel::Content;
 pub use panel::{Axis, Bar, Cloud, Curve, Group, Panel, Shape};
+pub use photos::{Photo, SIDE, photos_png};
 
 /// Panels in a grid under one title, with one legend.
 #[derive(Clone, Debug)]

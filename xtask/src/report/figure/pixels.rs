@@ -14,6 +14,17 @@ pub(super) type Failure = Box<dyn std::error::Error>;
 /// kuva draws at twice that and every pixel is the mean of four: thin lines keep their width, and turned text, whose edges
 /// kuva does not smooth, does not look bold.
 pub(super) fn scene_png(scene: &Scene) -> Result<Vec<u8>, Failure> {
+    rgb_png(&scene_pixels(scene)?)
+}
+
+/// Red, green and blue of every pixel, row by row.
+pub(super) struct Pixels {
+    pub(super) width: usize,
+    pub(super) rgb: Vec<u8>,
+}
+
+/// What [`scene_png`] encodes.
+pub(super) fn scene_pixels(scene: &Scene) -> Result<Pixels, Failure> {
     let fine = PngBackend::new().with_scale(2.0 * PIXELS as f32).render_scene(scene)?;
     let mut reader = png::Decoder::new(std::io::Cursor::new(fine)).read_info()?;
     let size = reader.output_buffer_size().ok_or("the picture does not fit into memory")?;
@@ -39,14 +50,37 @@ pub(super) fn scene_png(scene: &Scene) -> Result<Vec<u8>, Failure> {
             }
         }
     }
+    Ok(Pixels { width, rgb })
+}
+
+/// Pixels as PNG.
+pub(super) fn rgb_png(pixels: &Pixels) -> Result<Vec<u8>, Failure> {
+    let (width, height) = (pixels.width, pixels.rgb.len() / (3 * pixels.width.max(1)));
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(&rgb)?;
+    writer.write_image_data(&pixels.rgb)?;
     writer.finish()?;
     Ok(bytes)
+}
+
+/// Copies a picture of `width` pixels a row into a square of `side` pixels whose upper left corner is at `at`, as large as it
+/// fits, each pixel the nearest of the picture.
+pub(super) fn paste(page: &mut Pixels, at: [usize; 2], rgb: &[u8], width: usize, side: usize) {
+    let height = rgb.len() / (3 * width.max(1));
+    let longer = width.max(height);
+    if longer == 0 {
+        return;
+    }
+    for y in 0..side * height / longer {
+        for x in 0..side * width / longer {
+            let from = 3 * ((y * longer / side) * width + x * longer / side);
+            let to = 3 * ((at[1] + y) * page.width + at[0] + x);
+            page.rgb[to..to + 3].copy_from_slice(&rgb[from..from + 3]);
+        }
+    }
 }
 
 /// A raster with the palette of the galleries.
