@@ -3,7 +3,8 @@
 
     cargo xtask bench --threads 2 --versus 'python tools/bench_torch.py --threads 2'
 
-Needs only `pip install torch` (CPU), and torchvision for `infer_resnet18` and `infer_convnext_tiny`. Reads one workload's name a line on standard input, runs one round of it (at least
+On a GPU both take `--device cuda`. Needs only `pip install torch`, and torchvision for `infer_resnet18` and
+`infer_convnext_tiny`. Reads one workload's name a line on standard input, runs one round of it (at least
 0.2 seconds of repetitions) and answers with one line of JSON:
 
     {"workload": "conv3x3_64_32", "ms": 12.3, "cpu_ms": 24.5, "peak_rss_mib": 612.0, "format": "channels_last"}
@@ -398,9 +399,14 @@ def peak_rss_mib():
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def work(name, memory_format, threads):
+def work(name, memory_format, threads, device):
     """The process of one workload: a round for every line on standard input."""
     import torch
+
+    torch.set_default_device(device)
+    # The fastest of cuDNN's algorithms, as whoever trains a network of fixed shapes would.
+    torch.backends.cudnn.benchmark = True
+    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
 
     if threads:
         torch.set_num_threads(threads)
@@ -409,11 +415,13 @@ def work(name, memory_format, threads):
     step = workloads()[name][0](formats[memory_format])
     for _ in range(2):
         step()
+    wait()
     repetitions, seconds = 1, 0.0
     while True:
         begin = time.perf_counter()
         for _ in range(repetitions):
             step()
+        wait()
         seconds = time.perf_counter() - begin
         if seconds > ROUND_S / 10:
             break
@@ -423,6 +431,7 @@ def work(name, memory_format, threads):
         begin, cpu_begin = time.perf_counter(), time.process_time()
         for _ in range(repetitions):
             step()
+        wait()
         seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu_begin
         reading = {
             "workload": name, "ms": seconds * 1e3 / repetitions, "cpu_ms": cpu * 1e3 / repetitions,
@@ -434,10 +443,10 @@ def work(name, memory_format, threads):
 class Worker:
     """A process of this program that runs one workload in one memory format."""
 
-    def __init__(self, name, memory_format, threads):
+    def __init__(self, name, memory_format, threads, device):
         self.name = name
         command = [sys.executable, os.path.abspath(__file__), "--worker", name, "--format", memory_format]
-        command += ["--threads", str(threads)] if threads else []
+        command += ["--device", device] + (["--threads", str(threads)] if threads else [])
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self):
@@ -470,11 +479,11 @@ def best_ms(worker, threads):
     return best
 
 
-def best_worker(name, threads, both):
+def best_worker(name, threads, device, both):
     """The worker of the faster memory format, and None, or None and what went wrong."""
     best, least = None, None
     for memory_format in FORMATS if both else FORMATS[:1]:
-        worker = Worker(name, memory_format, threads)
+        worker = Worker(name, memory_format, threads, device)
         # Where there is no choice nothing needs to be measured.
         ms = best_ms(worker, threads) if both else 0.0
         if ms is None:
@@ -489,7 +498,7 @@ def best_worker(name, threads, both):
     return best, None
 
 
-def serve(threads):
+def serve(threads, device):
     table, worker = workloads(), None
     for line in sys.stdin:
         name, answer, error = line.strip(), None, None
@@ -501,7 +510,7 @@ def serve(threads):
         elif name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
             error = f"{NEEDS[name]} is missing for this Python ({sys.executable}): pip install {NEEDS[name]}"
         elif worker is None:
-            worker, error = best_worker(name, threads, table[name][1])
+            worker, error = best_worker(name, threads, device, table[name][1])
         if error is None:
             answer = worker.ask()
             if answer is None:
@@ -514,6 +523,7 @@ def serve(threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, help="threads to compute with (default: torch's choice)")
+    parser.add_argument("--device", default="cpu", help="where to compute: cpu, cuda, cuda:N (default: cpu)")
     parser.add_argument("--list", action="store_true", help="show the workloads, and run nothing")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help=argparse.SUPPRESS)
@@ -521,11 +531,11 @@ def main():
     if args.list:
         print("\n".join(workloads()))
     elif args.worker:
-        work(args.worker, args.format, args.threads)
+        work(args.worker, args.format, args.threads, args.device)
     elif importlib.util.find_spec("torch") is None:
         sys.exit("PyTorch is missing for this Python (" + sys.executable + "): pip install torch")
     else:
-        serve(args.threads)
+        serve(args.threads, args.device)
 
 
 if __name__ == "__main__":

@@ -163,7 +163,8 @@ fn pseudo_random(shape: Shape, seed: u64) -> Tensor {
 /// Fixed weights for the outputs of `f`.
 fn upstream(f: impl Fn(&[Var]) -> Var, inputs: &[Tensor]) -> Tensor {
     let constants: Vec<Var> = inputs.iter().cloned().map(Var::constant).collect();
-    pseudo_random(f(&constants).shape(), 1)
+    let y = f(&constants);
+    pseudo_random(y.shape(), 1).to_device(y.value().device())
 }
 
 /// The analytic gradients of `sum(weights * f)`; inputs that are not `wanted` are constants.
@@ -198,7 +199,10 @@ fn numeric_gradient(
             .iter()
             .enumerate()
             .map(|(i, t)| {
-                Var::constant(if i == which { Tensor::new(&moved, t.shape()) } else { t.clone() })
+                Var::constant(match i == which {
+                    true => Tensor::new(&moved, t.shape()).to_device(t.device()),
+                    false => t.clone(),
+                })
             })
             .collect();
         f(&vars).value().to_f64_vec()

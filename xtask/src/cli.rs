@@ -9,6 +9,7 @@ use crate::{
     ci, devices,
     experiments::{self, Request, ScaleName},
     failure::{Failure, MOST_THREADS},
+    gpu_check::{self, GpuCheckArgs},
     kernels::{self, KernelsArgs},
     model::{self, ModelCommand},
     predict::{self, PredictArgs},
@@ -45,6 +46,8 @@ enum Command {
     Devices,
     /// Compile every CUDA kernel and show what it needs of a GPU (none is needed for it)
     Kernels(KernelsArgs),
+    /// Check on a GPU that everything is right, and measure it
+    GpuCheck(GpuCheckArgs),
     /// Check the rules of the repository: which crate may use which
     Ci,
 }
@@ -133,6 +136,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(&args),
         Command::Devices => devices::run(),
         Command::Kernels(args) => kernels::run(&args),
+        Command::GpuCheck(args) => gpu_check::run(&args),
         Command::Ci => ci::run(),
     }
 }

@@ -10,6 +10,7 @@ pub mod devices;
 pub mod experiments;
 pub mod failure;
 pub mod flops;
+pub mod gpu_check;
 pub mod kernels;
 pub mod model;
 pub mod predict;

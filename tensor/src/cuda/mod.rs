@@ -87,4 +87,6 @@ pub(crate) use operand::gpu_of;
 pub use parity::{Agreement, compare_with_cpu, ops};
 pub use probe::{Ceilings, ceilings};
 pub(crate) use random::{Distribution, bernoulli, draw};
-pub use report::{KernelModule, compiler_version, kernel_modules, memory_use, synchronize};
+pub use report::{
+    KernelModule, compiler_version, kernel_modules, memory_use, release_cached, synchronize,
+};

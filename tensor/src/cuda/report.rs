@@ -30,6 +30,14 @@ pub fn synchronize(index: usize) -> Result<(), CudaError> {
     Gpu::get(index)?.synchronize()
 }
 
+/// Gives the memory of `cuda:index` that tensors no longer hold back to the driver, for other programs.
+///
+/// # Errors
+/// If there is no such device, or an earlier kernel failed.
+pub fn release_cached(index: usize) -> Result<(), CudaError> {
+    Gpu::get(index)?.release_cached()
+}
+
 /// The version of NVRTC, the compiler of kernels.
 ///
 /// # Errors

@@ -10,12 +10,19 @@ use std::{io::BufRead as _, path::PathBuf, time::Duration};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde_json::json;
+use tensor::Device;
 
-use crate::failure::{Failure, MOST_THREADS, Outcome, nearest, say};
+use crate::{
+    devices,
+    failure::{Failure, MOST_THREADS, Outcome, nearest, say},
+};
+pub(crate) use compare::{Comparison, Contest};
+pub(crate) use peer::Place;
 use peer::{Answer, Peer};
 use report::{Line, Pair, Report};
 use workloads::Workload;
 
+mod compare;
 mod peer;
 mod probe;
 mod report;
@@ -34,6 +41,9 @@ pub struct BenchArgs {
     /// One JSON object a line on standard output; everything else goes to standard error
     #[arg(long)]
     json: bool,
+    /// Where to compute: cpu, cuda (the first GPU) or cuda:N (see `cargo xtask devices`)
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: String,
     /// Threads to compute with (default: all cores)
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -54,6 +64,9 @@ pub struct BenchArgs {
     /// Be the other program of a --versus: answer names on standard input (to compare two builds of this one)
     #[arg(long, conflicts_with_all = ["filter", "list", "json", "versus", "rounds"])]
     serve: bool,
+    /// CUDA libraries to use in place of the system's
+    #[arg(long = "library", hide = true, value_name = "FILE")]
+    libraries: Vec<PathBuf>,
     /// As --serve, in this very process and for this workload only
     #[arg(long, hide = true, value_name = "WORKLOAD", conflicts_with_all = ["filter", "list", "json", "versus", "serve", "rounds", "timeout"])]
     worker: Option<String>,
@@ -79,13 +92,16 @@ pub fn run(args: &BenchArgs) -> Outcome {
         .ok()
         .filter(|t| !t.is_zero())
         .ok_or_else(|| Failure::Usage(format!("--timeout {}: expected seconds", args.timeout)))?;
+    tensor::cuda::use_libraries(args.libraries.clone());
+    let device = devices::parse(&args.device)?;
+    let place = Place { device: args.device.clone(), libraries: args.libraries.clone() };
     if let Some(name) = &args.worker {
         let workload = workloads::all().into_iter().find(|w| &w.name == name);
         let workload = workload.ok_or_else(|| Failure::Usage(unknown(name)))?;
-        return Ok(worker::work(workload, threads)?);
+        return Ok(worker::work(workload, threads, device)?);
     }
     if args.serve {
-        return Ok(serve(threads, timeout)?);
+        return Ok(serve(threads, &place, timeout)?);
     }
     let chosen = choose(&args.filter)?;
     if args.list {
@@ -109,9 +125,9 @@ pub fn run(args: &BenchArgs) -> Outcome {
                 names.join(", ")
             )));
         };
-        return Ok(worker::profile(workload, threads, file)?);
+        return Ok(worker::profile(workload, threads, device, file)?);
     }
-    measure(args, &chosen, threads, timeout)
+    measure(args, &chosen, threads, device, &place, timeout)
 }
 
 /// The workloads that a filter names, all if there is none.
@@ -148,7 +164,7 @@ fn unknown(name: &str) -> String {
 }
 
 /// Answers the protocol of [`peer`] on standard input and output, each workload in a process of its own.
-fn serve(threads: usize, timeout: Duration) -> anyhow::Result<()> {
+fn serve(threads: usize, place: &Place, timeout: Duration) -> anyhow::Result<()> {
     let known = workloads::all();
     let mut current: Option<(String, Peer)> = None;
     for name in std::io::stdin().lock().lines() {
@@ -162,7 +178,7 @@ fn serve(threads: usize, timeout: Duration) -> anyhow::Result<()> {
             slot => {
                 // The old one ends before the next begins: never two at work.
                 *slot = None;
-                let peer = Peer::ours(&name, threads, timeout)?;
+                let peer = Peer::ours(&name, threads, place, timeout)?;
                 &mut slot.insert((name.clone(), peer)).1
             }
         };
@@ -176,17 +192,24 @@ fn serve(threads: usize, timeout: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(args: &BenchArgs, workloads: &[Workload], threads: usize, timeout: Duration) -> Outcome {
+fn measure(
+    args: &BenchArgs,
+    workloads: &[Workload],
+    threads: usize,
+    device: Device,
+    place: &Place,
+    timeout: Duration,
+) -> Outcome {
     let mut other = match &args.versus {
         Some(command) => Some(Peer::shell(command, timeout)?),
         None => None,
     };
-    let mut report = Report::new(args.json, threads, probe::probe(threads), other.is_some());
+    let mut report = Report::new(args.json, threads, probe::of(device, threads)?, other.is_some());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.context("starting threads")?;
     let mut refusals = Vec::new();
     for workload in workloads {
-        let mut ours = Peer::ours(&workload.name, threads, timeout)?;
+        let mut ours = Peer::ours(&workload.name, threads, place, timeout)?;
         let (mut our_rounds, mut other_rounds) = (Vec::new(), Vec::new());
         let mut refused = false;
         for _ in 0..args.rounds {

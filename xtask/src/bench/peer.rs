@@ -5,6 +5,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read as _, Write as _},
+    path::PathBuf,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel},
     thread,
@@ -45,6 +46,15 @@ pub(super) enum Answer {
     Refused(String),
 }
 
+/// Where our processes compute.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// As on the command line.
+    pub(crate) device: String,
+    /// CUDA libraries to use in place of the system's.
+    pub(crate) libraries: Vec<PathBuf>,
+}
+
 /// A running program that answers.
 pub(super) struct Peer {
     /// What to call it in messages.
@@ -70,10 +80,17 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Peer {
     /// A fresh process of this program for one workload.
-    pub(super) fn ours(workload: &str, threads: usize, timeout: Duration) -> Result<Peer> {
+    pub(super) fn ours(
+        workload: &str,
+        threads: usize,
+        place: &Place,
+        timeout: Duration,
+    ) -> Result<Peer> {
         let program = std::env::current_exe().context("finding this program's file")?;
         let mut command = Command::new(program);
         command.args(["bench", "--worker", workload, "--threads", &threads.to_string()]);
+        command.args(["--device", &place.device]);
+        place.libraries.iter().for_each(|l| _ = command.arg("--library").arg(l));
         Self::start(format!("the process that runs {workload}"), command, timeout)
     }
 

@@ -5,6 +5,8 @@
 
 use std::{hint::black_box, sync::Barrier, thread};
 
+use tensor::{Device, cuda::CudaError};
+
 /// The limits of so many threads together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peak {
@@ -14,6 +16,20 @@ pub(super) struct Peak {
     pub(super) instructions: &'static str,
     /// Best rate of a large copy: bytes read plus bytes written.
     pub(super) copy_gb_per_s: f64,
+}
+
+/// The limits of a device, with so many threads on the CPU.
+///
+/// # Errors
+/// If the device cannot be measured.
+pub(super) fn of(device: Device, threads: usize) -> Result<Peak, CudaError> {
+    let Device::Cuda(index) = device else { return Ok(probe(threads)) };
+    let ceilings = tensor::cuda::ceilings(index, 1 << 30)?;
+    Ok(Peak {
+        gflops: ceilings.flop_per_s / 1e9,
+        instructions: "f32 multiply-adds",
+        copy_gb_per_s: ceilings.bytes_per_s / 1e9,
+    })
 }
 
 /// Measurements of which the best counts: anything that disturbs makes them slower, nothing faster.

@@ -4,6 +4,8 @@ use std::{io::BufRead as _, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
 
+use tensor::Device;
+
 use super::{
     peer::Reading,
     workloads::{Prepared, Workload},
@@ -20,17 +22,17 @@ const WARM_UP: usize = 2;
 ///
 /// # Errors
 /// If the threads cannot be started or standard input cannot be read.
-pub(super) fn work(workload: Workload, threads: usize) -> Result<()> {
+pub(super) fn work(workload: Workload, threads: usize, device: Device) -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let mut prepared: Option<(Prepared, u64)> = None;
     for line in std::io::stdin().lock().lines() {
         line.context("reading standard input")?;
         let (prepared, repetitions) = prepared.get_or_insert_with(|| {
-            let mut prepared = (workload.prepare)();
-            let repetitions = warm_up(&mut prepared);
+            let mut prepared = (workload.prepare)(device);
+            let repetitions = warm_up(&mut prepared, device);
             (prepared, repetitions)
         });
-        let reading = round(&workload.name, prepared, *repetitions);
+        let reading = round(&workload.name, prepared, *repetitions, device);
         say!("{}", serde_json::to_string(&reading)?);
     }
     Ok(())
@@ -40,22 +42,34 @@ pub(super) fn work(workload: Workload, threads: usize) -> Result<()> {
 ///
 /// # Errors
 /// If the threads cannot be started or the trace cannot be written.
-pub(super) fn profile(workload: &Workload, threads: usize, file: &Path) -> Result<()> {
+pub(super) fn profile(
+    workload: &Workload,
+    threads: usize,
+    device: Device,
+    file: &Path,
+) -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
-    let mut prepared = (workload.prepare)();
+    let mut prepared = (workload.prepare)(device);
     (0..WARM_UP).for_each(|_| (prepared.step)());
     profiled(file, || (prepared.step)())
 }
 
-/// Repetitions until nothing is new, and how many of them make a round.
-fn warm_up(prepared: &mut Prepared) -> u64 {
-    for _ in 0..WARM_UP {
-        (prepared.step)();
+/// Runs so many repetitions and waits until the device has done them.
+fn repeat(prepared: &mut Prepared, repetitions: u64, device: Device) {
+    (0..repetitions).for_each(|_| (prepared.step)());
+    if let Device::Cuda(index) = device {
+        // A device that failed ends the process, and with it the answer.
+        tensor::cuda::synchronize(index).unwrap_or_else(|error| panic!("{error}"));
     }
+}
+
+/// Repetitions until nothing is new, and how many of them make a round.
+fn warm_up(prepared: &mut Prepared, device: Device) -> u64 {
+    repeat(prepared, WARM_UP as u64, device);
     let mut repetitions = 1;
     loop {
         let begin = Instant::now();
-        (0..repetitions).for_each(|_| (prepared.step)());
+        repeat(prepared, repetitions, device);
         let seconds = begin.elapsed().as_secs_f64();
         // A tenth of a round is long enough to judge by.
         if seconds > ROUND_S / 10.0 {
@@ -65,9 +79,9 @@ fn warm_up(prepared: &mut Prepared) -> u64 {
     }
 }
 
-fn round(name: &str, prepared: &mut Prepared, repetitions: u64) -> Reading {
+fn round(name: &str, prepared: &mut Prepared, repetitions: u64, device: Device) -> Reading {
     let (begin, cpu_begin) = (Instant::now(), cpu_time_s());
-    (0..repetitions).for_each(|_| (prepared.step)());
+    repeat(prepared, repetitions, device);
     let (seconds, cpu_end) = (begin.elapsed().as_secs_f64(), cpu_time_s());
     let ms = |seconds: f64| seconds * 1e3 / repetitions as f64;
     Reading {
@@ -109,9 +123,9 @@ mod tests {
         let pause = std::time::Duration::from_millis(3);
         let step = Box::new(move || std::thread::sleep(pause));
         let mut prepared = Prepared { step, flop: Some(1.0), bytes: None };
-        let repetitions = warm_up(&mut prepared);
+        let repetitions = warm_up(&mut prepared, Device::Cpu);
         assert!((1..=67).contains(&repetitions), "{repetitions}");
-        let reading = round("pause", &mut prepared, 4);
+        let reading = round("pause", &mut prepared, 4, Device::Cpu);
         assert!(reading.ms >= 3.0, "{reading:?}");
         assert!(reading.cpu_ms.is_none_or(|cpu| cpu >= 0.0));
         assert_eq!((reading.flop, reading.bytes), (Some(1.0), None));

@@ -106,7 +106,7 @@ const CROPPED: &[(Conv, &[u32])] = &[
 pub(super) fn all() -> Vec<Workload> {
     let workload = |&c: &Conv| Workload {
         on_request: on_request(c.algorithm).map(str::to_owned),
-        ..Workload::new(c.name, c.about(), move || c.prepare())
+        ..Workload::new(c.name, c.about(), move |device| c.prepare(device))
     };
     CONVS.iter().map(workload).chain(pairs()).collect()
 }
@@ -123,7 +123,7 @@ fn pairs() -> impl Iterator<Item = Workload> {
         let workload = |name: String, conv: Conv, twin| Workload {
             on_request: Some(part.clone()),
             twin,
-            ..Workload::new(name, conv.about(), move || conv.prepare())
+            ..Workload::new(name, conv.about(), move |device| conv.prepare(device))
         };
         let first =
             (!CONVS.iter().any(|c| c.name == name)).then(|| workload(name.clone(), cropped, None));
@@ -162,8 +162,8 @@ impl Conv {
         )
     }
 
-    fn prepare(self) -> Prepared {
-        let inputs = self.inputs();
+    fn prepare(self, device: Device) -> Prepared {
+        let inputs = self.inputs(device);
         let out = inputs.dy.dims()[2];
         let Conv { batch, channels: [c_in, c_out], kernel, groups, .. } = self;
         let macs = batch * c_out * out * out * (c_in / groups) * kernel * kernel;
@@ -174,13 +174,13 @@ impl Conv {
     }
 
     /// Noise, the same for equal layers.
-    fn inputs(&self) -> Inputs {
+    fn inputs(&self, device: Device) -> Inputs {
         let Conv { batch, channels: [c_in, c_out], size, kernel, stride, padding, groups, .. } =
             *self;
         let stream = &mut Stream::new(0);
-        let mut random = |shape: [usize; 4]| Tensor::randn(shape, DType::F32, Device::Cpu, stream);
+        let mut random = |shape: [usize; 4]| Tensor::randn(shape, DType::F32, device, stream);
         let mut weight = random([c_out, c_in / groups, kernel, kernel]).mul_scalar(0.02);
-        let mask = self.p.map(|p| mask(c_out, kernel, p));
+        let mask = self.p.map(|p| mask(c_out, kernel, p, device));
         if let Some(mask) = &mask {
             weight = weight.masked_weight(mask, [0, 0]);
         }
@@ -216,7 +216,7 @@ impl Conv {
     /// Computes both layers, which differ only in how, and compares bits: of the weight's gradient those after the mask,
     /// as the optimizer gets them (where zero times something is zero, of either sign).
     fn compare(&self, other: &Conv) -> Vec<Agreement> {
-        let inputs = self.inputs();
+        let inputs = self.inputs(Device::Cpu);
         let results = |conv: &Conv| {
             let mut results = Vec::new();
             conv.passes(&inputs, |what, result| {
@@ -240,10 +240,10 @@ impl Conv {
 }
 
 /// The mask as a converted layer starts with it: its radius is that of the kernel before it was enlarged (section 1.2).
-fn mask(channels: usize, kernel: usize, p: f64) -> Tensor {
+fn mask(channels: usize, kernel: usize, p: f64, device: Device) -> Tensor {
     let config = lpconv::MaskConfig::trained(p);
     let mut mask = lpconv::LpMask::new(channels, [kernel / 2; 2], &config);
-    nn::ModuleExt::initialize(&mut mask, 0, DType::F32, Device::Cpu);
+    nn::ModuleExt::initialize(&mut mask, 0, DType::F32, device);
     mask.mask([kernel; 2], &nn::Context::eval()).value().clone()
 }
 
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn a_mask_of_p_16_leaves_the_old_kernel() {
         let (mask, weight) =
-            (mask(2, 7, 16.0), Tensor::ones([2, 3, 7, 7], DType::F32, Device::Cpu));
+            (mask(2, 7, 16.0, Device::Cpu), Tensor::ones([2, 3, 7, 7], DType::F32, Device::Cpu));
         let weight = weight.masked_weight(&mask, [0, 0]);
         let (inner, border) = cropped(&weight, &mask);
         // Two pixels from the middle it would be exp(-100), below all normal numbers of f32.

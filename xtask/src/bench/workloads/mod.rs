@@ -11,7 +11,7 @@ mod small;
 mod train;
 
 use serde::Serialize;
-use tensor::ConvAlgorithm;
+use tensor::{ConvAlgorithm, Device};
 
 /// Something to measure.
 pub(super) struct Workload {
@@ -23,8 +23,8 @@ pub(super) struct Workload {
     pub(super) on_request: Option<String>,
     /// The workload that computes the same with less work, if there is one.
     pub(super) twin: Option<Twin>,
-    /// Makes inputs and models.
-    pub(super) prepare: Box<dyn Fn() -> Prepared>,
+    /// Makes inputs and models on a device.
+    pub(super) prepare: Box<dyn Fn(Device) -> Prepared>,
 }
 
 /// Another way to the same results.
@@ -60,7 +60,7 @@ impl Workload {
     fn new(
         name: impl Into<String>,
         about: impl Into<String>,
-        prepare: impl Fn() -> Prepared + 'static,
+        prepare: impl Fn(Device) -> Prepared + 'static,
     ) -> Workload {
         Workload {
             name: name.into(),

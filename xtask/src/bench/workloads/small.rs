@@ -24,17 +24,17 @@ struct Tensors {
     weights: Vec<Param>,
 }
 
-fn adamw() -> Prepared {
+fn adamw(device: Device) -> Prepared {
     const SIDE: usize = 2016;
     const COUNT: usize = 14;
     let mut model = Tensors {
         weights: (0..COUNT).map(|_| Param::new([SIDE, SIDE], Init::Constant(0.1))).collect(),
     };
-    model.initialize(0, DType::F32, Device::Cpu);
+    model.initialize(0, DType::F32, device);
     let mut gradients = Gradients::default();
     let stream = &mut Stream::new(0);
     for weight in &model.weights {
-        let gradient = Tensor::randn([SIDE, SIDE], DType::F32, Device::Cpu, stream);
+        let gradient = Tensor::randn([SIDE, SIDE], DType::F32, device, stream);
         gradients.accumulate(weight.leaf().backward_with(&gradient));
     }
     let mut optimizer = AdamW::new(AdamOptions::default(), Groups::uniform(0.01));
@@ -44,8 +44,8 @@ fn adamw() -> Prepared {
     Prepared { step: Box::new(step), flop: None, bytes: Some(bytes) }
 }
 
-fn op_overhead() -> Prepared {
-    let values = Tensor::new(&[1.0f32; 16], [16]);
+fn op_overhead(device: Device) -> Prepared {
+    let values = Tensor::new(&[1.0f32; 16], [16]).to_device(device);
     let (x, y) = (Var::leaf(values.clone()), Var::leaf(values.mul_scalar(2.0)));
     let step = move || drop(black_box((&x + &y).backward_with(&values)));
     Prepared { step: Box::new(step), flop: None, bytes: None }

@@ -25,29 +25,29 @@ const CONDITIONS: [(&str, Option<f64>); 3] =
 
 pub(super) fn all() -> Vec<Workload> {
     let mut workloads = Vec::new();
-    let mut add = |model: &str, about: &str, prepare: fn(Option<f64>) -> Prepared| {
+    let mut add = |model: &str, about: &str, prepare: fn(Option<f64>, Device) -> Prepared| {
         for (condition, p) in CONDITIONS {
             let about = format!("training step of {about}, {}", what(p));
             let name = format!("{model}_{condition}");
-            workloads.push(Workload::new(name, about, move || prepare(p)));
+            workloads.push(Workload::new(name, about, move |device| prepare(p, device)));
         }
     };
-    add("sudoku", "the Sudoku net, 10 blocks of 256 channels, batch 100", |p| {
-        classify(SudokuNet::new(&SudokuNetConfig::default()), p, sudoku_batch())
+    add("sudoku", "the Sudoku net, 10 blocks of 256 channels, batch 100", |p, device| {
+        classify(SudokuNet::new(&SudokuNetConfig::default()), p, sudoku_batch(), device)
     });
-    add("resnet18_cifar", "ResNet-18 at 32 pixels, batch 32", |p| {
-        classify(ResNet::resnet18(100, Stem::Small), p, cifar_batch())
+    add("resnet18_cifar", "ResNet-18 at 32 pixels, batch 32", |p, device| {
+        classify(ResNet::resnet18(100, Stem::Small), p, cifar_batch(), device)
     });
-    add("alexnet_cifar", "AlexNet at 32 pixels, batch 32", |p| {
+    add("alexnet_cifar", "AlexNet at 32 pixels, batch 32", |p, device| {
         let config = AlexNetConfig { classes: 100, stem: Stem::Small, ..Default::default() };
-        classify(AlexNet::new(&config), p, cifar_batch())
+        classify(AlexNet::new(&config), p, cifar_batch(), device)
     });
     workloads.push(Workload {
         on_request: on_request(ConvAlgorithm::Fft).map(str::to_owned),
-        ..Workload::new("sudoku_lp_p2_fft", "training step of sudoku_lp_p2 by fft", || {
+        ..Workload::new("sudoku_lp_p2_fft", "training step of sudoku_lp_p2 by fft", |device| {
             let mut net = SudokuNet::new(&SudokuNetConfig::default());
             set_conv_algorithm(&mut net, ConvAlgorithm::Fft);
-            classify(net, Some(2.0), sudoku_batch())
+            classify(net, Some(2.0), sudoku_batch(), device)
         })
     });
     workloads.push(Workload::new(
@@ -59,7 +59,7 @@ pub(super) fn all() -> Vec<Workload> {
         workloads.push(Workload::new(
             format!("cnn_gru_t{frames}"),
             format!("training step of the predictor of mouse V1, {frames} frames, batch 256"),
-            move || cnn_gru(frames),
+            move |device| cnn_gru(frames, device),
         ));
     }
     workloads
@@ -86,13 +86,13 @@ fn cifar_batch() -> (Tensor, Tensor) {
 }
 
 /// Forward and backward of the first stage of ConvNeXt-T, the input's gradient included.
-fn convnext_t_stage() -> Prepared {
+fn convnext_t_stage(device: Device) -> Prepared {
     let blocks = (0..3).map(|_| ConvNeXtBlock::new(96, 1e-6, 0.0));
     let mut stage = blocks.fold(Sequential::new(), Sequential::with);
-    stage.initialize(0, DType::F32, Device::Cpu);
+    stage.initialize(0, DType::F32, device);
     let shape = [16, 96, 56, 56];
     let stream = &mut Stream::new(1);
-    let mut random = || Tensor::randn(shape, DType::F32, Device::Cpu, stream).channels_last();
+    let mut random = || Tensor::randn(shape, DType::F32, device, stream).channels_last();
     let (x, dy) = (Var::leaf(random()), random());
     let macs = summary(&stage, [1, 96, 56, 56]).macs as f64 * shape[0] as f64;
     let step = move || {
@@ -103,17 +103,17 @@ fn convnext_t_stage() -> Prepared {
 }
 
 /// A training step of the predictor of mouse V1 for 68 neurons, with 6 behavioral variables and their 15 products.
-fn cnn_gru(frames: usize) -> Prepared {
+fn cnn_gru(frames: usize, device: Device) -> Prepared {
     const BATCH: usize = 256;
     const BEHAVIORS: usize = 21;
     let config = Mmv1Config { behaviors: BEHAVIORS, ..Mmv1Config::default() };
     let mut model = Mmv1::new(&config);
-    model.initialize(0, DType::F32, Device::Cpu);
+    model.initialize(0, DType::F32, device);
     let stream = &mut Stream::new(1);
-    let images = Tensor::rand([BATCH, frames, 1, 60, 80], DType::F32, Device::Cpu, stream);
-    let behavior = Tensor::randn([BATCH, frames, BEHAVIORS], DType::F32, Device::Cpu, stream);
+    let images = Tensor::rand([BATCH, frames, 1, 60, 80], DType::F32, device, stream);
+    let behavior = Tensor::randn([BATCH, frames, BEHAVIORS], DType::F32, device, stream);
     let spikes: Vec<f32> = (0..BATCH * config.neurons).map(|_| stream.below(3) as f32).collect();
-    let spikes = Tensor::new(&spikes, [BATCH, config.neurons]);
+    let spikes = Tensor::new(&spikes, [BATCH, config.neurons]).to_device(device);
     let rate = PoissonNll { log_input: false, ..PoissonNll::default() };
     let mut optimizer = AdamW::new(AdamOptions::default(), Groups::uniform(0.01));
     let mut steps = 0;
@@ -134,11 +134,13 @@ fn classify(
     mut model: impl Forward,
     p: Option<f64>,
     (images, classes): (Tensor, Tensor),
+    device: Device,
 ) -> Prepared {
+    let [images, classes] = [images, classes].map(|t| t.to_device(device));
     if let Some(p) = p {
         convert(&mut model, &ConvertConfig::lp(p)).expect("a model is converted once");
     }
-    model.initialize(0, DType::F32, Device::Cpu);
+    model.initialize(0, DType::F32, device);
     let mut one = images.dims().to_vec();
     one[0] = 1;
     let macs = summary(&model, &one[..]).macs as f64 * images.dims()[0] as f64;
