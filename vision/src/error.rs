@@ -130,6 +130,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A file that splits a data set does not say what it should.
+    #[error("{}: {reason}", path.display())]
+    Splits {
+        /// The file, or the set's folder.
+        path: PathBuf,
+        /// What was expected, and what was found.
+        reason: String,
+    },
+
     /// There is no architecture of this name.
     #[error("there is no model {name:?}; {}", suggestion(.similar))]
     UnknownModel {

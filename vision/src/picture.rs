@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use image::{ImageReader, Limits};
+use image::{DynamicImage, ImageReader, Limits};
 use tensor::{DType, Interpolate, InterpolateMode, Tensor};
 
 use crate::{Error, imagenet};
@@ -23,10 +23,20 @@ pub fn read(path: impl AsRef<Path>) -> Result<Tensor, Error> {
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MOST_PIXELS), Some(MOST_PIXELS));
     reader.limits(limits);
-    let picture = reader.decode().map_err(|e| wrong(e.to_string()))?.into_rgb8();
+    let picture = reader.decode().map_err(|e| wrong(e.to_string()))?;
+    Ok(as_tensor(picture))
+}
+
+/// A picture that is in memory, in any format, as [`read`] gives it.
+pub(crate) fn decoded(bytes: &[u8]) -> image::ImageResult<Tensor> {
+    image::load_from_memory(bytes).map(as_tensor)
+}
+
+fn as_tensor(picture: DynamicImage) -> Tensor {
+    let picture = picture.into_rgb8();
     let (w, h) = (picture.width() as usize, picture.height() as usize);
     let pixels = Tensor::new(picture.as_raw().as_slice(), [1, h, w, 3]);
-    Ok(pixels.permute(&[0, 3, 1, 2]).to_dtype(DType::F32).contiguous())
+    pixels.permute(&[0, 3, 1, 2]).to_dtype(DType::F32).contiguous()
 }
 
 /// How a picture becomes an input, as torchvision's `ImageClassification` does; the default is that of most of its models.
@@ -92,16 +102,17 @@ impl Preprocess {
 
 /// A picture `[N, 3, H, W]` of 0 to 255 at another size `[height, width]`: antialiased, whole values.
 ///
-/// As Pillow's `resize` to its rounding: Pillow rounds twice, once for each axis, and this once.
+/// As Pillow's `resize`: first the width, then the height, each rounded and limited to 0 to 255.
 ///
 /// # Panics
 /// If the picture or the size is empty.
 #[track_caller]
-pub fn resized(picture: &Tensor, size: [usize; 2], mode: InterpolateMode) -> Tensor {
+pub fn resized(picture: &Tensor, [height, width]: [usize; 2], mode: InterpolateMode) -> Tensor {
     let how = Interpolate { mode, align_corners: false, antialias: true };
-    // A half is rounded up, as by Pillow.
-    let whole = picture.interpolate(size, &how).add_scalar(0.5).clamp(0.0, 255.0);
-    whole.to_dtype(DType::U8).to_dtype(DType::F32)
+    // A half is rounded up.
+    let whole = |t: Tensor| t.add_scalar(0.5).clamp(0.0, 255.0).to_dtype(DType::U8);
+    let wide = whole(picture.interpolate([picture.dims()[2], width], &how)).to_dtype(DType::F32);
+    whole(wide.interpolate([height, width], &how)).to_dtype(DType::F32)
 }
 
 #[cfg(test)]

@@ -25,10 +25,12 @@ use crate::{
 };
 
 mod cost;
+mod epochs;
 mod receptive_fields;
 mod scenes;
 mod shapes;
 mod sudoku;
+mod transfer;
 
 /// How large an experiment is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -174,8 +176,13 @@ pub struct Experiment {
 }
 
 /// All experiments, in the order in which `reproduce` runs them.
-pub const EXPERIMENTS: &[Experiment] =
-    &[shapes::EXPERIMENT, cost::EXPERIMENT, receptive_fields::EXPERIMENT, sudoku::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[
+    shapes::EXPERIMENT,
+    cost::EXPERIMENT,
+    receptive_fields::EXPERIMENT,
+    sudoku::EXPERIMENT,
+    transfer::EXPERIMENT,
+];
 
 fn find(name: &str) -> Outcome<&'static Experiment> {
     EXPERIMENTS.iter().find(|e| e.name == name).ok_or_else(|| {

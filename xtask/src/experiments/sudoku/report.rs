@@ -1,14 +1,11 @@
 //! The report: Fig 4b, 5b, 9, 10 and the claims, from what the trials left in their folders.
 
 use std::{
-    collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow};
-use serde::Deserialize;
+use anyhow::anyhow;
 
 use super::{
     figures,
@@ -16,7 +13,11 @@ use super::{
     train::{Done, Scores, TrialSpec},
 };
 use crate::{
-    experiments::{ScaleName, run_info},
+    experiments::{
+        ScaleName,
+        epochs::{Epoch, epochs},
+        run_info,
+    },
     report::{Cell, Claim, Comparison, Emphasis, Number, Quantity, Report, Table, verdict},
     results::TrialFolder,
 };
@@ -27,27 +28,6 @@ pub(super) struct Trial {
     pub(super) recipe: Recipe,
     pub(super) epochs: Vec<Epoch>,
     pub(super) done: Option<Done>,
-}
-
-/// A line of `metrics.jsonl`.
-#[derive(Deserialize)]
-pub(super) struct Epoch {
-    kind: String,
-    /// Counted from 0.
-    epoch: f64,
-    /// `null` stands for what was no number.
-    metrics: BTreeMap<String, Option<f64>>,
-}
-
-impl Epoch {
-    /// Passes over the data when the line was written.
-    pub(super) fn passes(&self) -> f64 {
-        self.epoch + 1.0
-    }
-
-    pub(super) fn get(&self, name: &str) -> f64 {
-        self.metrics.get(name).copied().flatten().unwrap_or(f64::NAN)
-    }
 }
 
 /// All trials of one condition, by seed.
@@ -87,24 +67,6 @@ pub(super) fn read(folder: &Path) -> anyhow::Result<Vec<Runs>> {
     all.sort_by_key(|r| place(&r.condition));
     all.iter_mut().for_each(|r| r.trials.sort_by_key(|t| t.seed));
     Ok(all)
-}
-
-fn epochs(path: &Path) -> anyhow::Result<Vec<Epoch>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let mut epochs = Vec::new();
-    // A line without its end was being written when the run was killed; the resumed run writes it again.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    for (i, line) in whole.lines().enumerate() {
-        let epoch: Epoch = serde_json::from_str(line)
-            .map_err(|e| anyhow!("{}, line {}: damaged ({e})", path.display(), i + 1))?;
-        if epoch.kind == "epoch" {
-            epochs.push(epoch);
-        }
-    }
-    Ok(epochs)
 }
 
 /// Writes the report of a folder.
