@@ -22,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     paper: "Fig 3, Table 4 (E8): 16-shot transfer of a pretrained net whose kernels are enlarged",
     data: "SqueezeNet's ImageNet weights and 600 pictures of ten textures are built in; the paper's scale needs its five data \
            sets and ConvNeXt-V2-T's weights (--data FOLDER)",
-    demo: "about 6 minutes",
+    demo: "about 3 minutes",
     trials: |request| {
         let (_, trials) = plan(request)?;
         Ok(trials.iter().map(Trial::name).collect())
