@@ -9,11 +9,13 @@ use crate::{
     ci, devices,
     experiments::{self, Request, ScaleName},
     failure::{Failure, MOST_THREADS},
+    fit_rf::{self, FitRfArgs},
     gpu_check::{self, GpuCheckArgs},
     kernels::{self, KernelsArgs},
     model::{self, ModelCommand},
     predict::{self, PredictArgs},
     profile::{nan_traced, profiled},
+    rsa::{self, RsaArgs},
     verify::VerifyArgs,
 };
 
@@ -40,6 +42,10 @@ enum Command {
     Model(ModelCommand),
     /// Say what a model sees in pictures
     Predict(PredictArgs),
+    /// Compare the layers of a model with recordings of neurons, on the same images
+    Rsa(RsaArgs),
+    /// Fit the exponent p of receptive fields, given the positions of inputs
+    FitRf(FitRfArgs),
     /// Measure the speed of the paper's workloads on this machine, alone or beside another program
     Bench(BenchArgs),
     /// Show what this machine can compute on, and for what is missing what to install
@@ -133,6 +139,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Verify(args) => crate::verify::run(&args).map_err(Failure::Run),
         Command::Model(command) => model::run(&command),
         Command::Predict(args) => predict::run(&args),
+        Command::Rsa(args) => rsa::run(&args),
+        Command::FitRf(args) => fit_rf::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Devices => devices::run(),
         Command::Kernels(args) => kernels::run(&args),

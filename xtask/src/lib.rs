@@ -9,6 +9,7 @@ pub mod cli;
 pub mod devices;
 pub mod experiments;
 pub mod failure;
+pub mod fit_rf;
 pub mod flops;
 pub mod gpu_check;
 pub mod kernels;
@@ -17,6 +18,7 @@ pub mod predict;
 pub mod profile;
 pub mod report;
 pub mod results;
+pub mod rsa;
 pub mod settings;
 pub mod verify;
 

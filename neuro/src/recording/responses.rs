@@ -33,11 +33,28 @@ impl Recording {
     /// If it has none.
     #[track_caller]
     pub fn of_animal(&self, animal: u64) -> Recording {
-        let units = (0i64..).zip(&self.animals).filter(|(_, a)| **a == animal);
-        let units: Vec<i64> = units.map(|(unit, _)| unit).collect();
-        assert!(!units.is_empty(), "of_animal: no unit is of animal {animal}");
+        self.of_animals("of_animal", |a| a == animal)
+    }
+
+    /// The recording without one animal's units, if it has any.
+    ///
+    /// # Panics
+    /// If there are no others.
+    #[track_caller]
+    pub fn without_animal(&self, animal: u64) -> Recording {
+        self.of_animals("without_animal", |a| a != animal)
+    }
+
+    #[track_caller]
+    fn of_animals(&self, name: &str, which: impl Fn(u64) -> bool) -> Recording {
+        let units = (0i64..).zip(&self.animals).filter(|(_, a)| which(**a));
+        let (units, animals): (Vec<i64>, Vec<u64>) = units.unzip();
+        assert!(
+            !units.is_empty(),
+            "{name}: no unit is left of those of {:?}",
+            self.distinct_animals()
+        );
         let index = Tensor::new(&units, [units.len()]);
-        let animals = vec![animal; units.len()];
         Recording { responses: self.responses.index_select(2, &index), animals }
     }
 
@@ -152,6 +169,8 @@ mod tests {
         let animals = v1.distinct_animals();
         let units: usize = animals.iter().map(|&a| v1.of_animal(a).size()[2]).sum();
         assert_eq!(units, 1139);
+        let first = v1.of_animal(animals[0]).size()[2];
+        assert_eq!(v1.without_animal(animals[0]).size()[2], 1139 - first);
         assert!(animals.len() > 5);
         let rates = v1.mean().to_f64_vec();
         assert!(rates.iter().all(|r| (0.0..400.0).contains(r)), "rates in Hz");

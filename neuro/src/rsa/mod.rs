@@ -37,5 +37,7 @@ pub use ceiling::{
     Ceiling, CorrectedSsm, across_animals, corrected_ssm, half_split_rsms, split_half_ceiling,
 };
 pub use compare::{Comparison, Prepared, cka, compare, compare_all};
-pub use resample::{Bootstrap, PermutationTest, bootstrap, bootstrap_difference, permutation_test};
+pub use resample::{
+    Bootstrap, PermutationTest, bootstrap, bootstrap_all, bootstrap_difference, permutation_test,
+};
 pub use rsm::{Rsm, RsmOptions, Similarity};

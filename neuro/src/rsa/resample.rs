@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use tensor::Stream;
 
-use super::{Comparison, Rsm};
+use super::{Comparison, Prepared, Rsm};
 use crate::{
     error::{Error, check_length},
     stats::{mean, quantile, standard_deviation},
@@ -42,38 +42,68 @@ pub fn bootstrap(
     comparison: Comparison,
     random: &Stream,
 ) -> Result<Vec<f64>, Error> {
-    check_sizes(model, animals)?;
-    let sample = |i: usize| {
+    let mut all = bootstrap_all(std::slice::from_ref(model), animals, options, comparison, random)?;
+    Ok(all.remove(0))
+}
+
+/// The [`bootstrap`] of several models, the layers of a net, in the time of little more than one: the animals' samples are
+/// prepared once for all. A row for each model.
+///
+/// # Errors
+/// As [`bootstrap`].
+pub fn bootstrap_all(
+    models: &[Rsm],
+    animals: &[Rsm],
+    options: &Bootstrap,
+    comparison: Comparison,
+    random: &Stream,
+) -> Result<Vec<Vec<f64>>, Error> {
+    for model in models {
+        check_sizes(model, animals)?;
+    }
+    let Some(first) = models.first() else { return Ok(Vec::new()) };
+    let sample = |i: usize| -> Result<Vec<f64>, Error> {
         let mut random = random.derive_index(i as u64);
-        let n = model.images();
-        let mut draw = |n: usize, again: bool| -> Vec<usize> {
-            (0..n).map(|k| if again { random.below(n as u64) as usize } else { k }).collect()
-        };
-        let images = loop {
-            let images = draw(n, options.images);
-            // Of fewer than three different images there are hardly pairs; it happens only with a handful of images.
-            let mut different = images.clone();
-            different.sort_unstable();
-            different.dedup();
-            if different.len() >= 3 {
-                break images;
+        let images = draw_images(first.images(), options.images, &mut random);
+        let chosen = draw(animals.len(), options.animals, &mut random);
+        let mut prepared: Vec<Option<Prepared>> = vec![None; animals.len()];
+        for &animal in &chosen {
+            if prepared[animal].is_none() {
+                prepared[animal] = Some(comparison.prepare_selected(&animals[animal], &images)?);
             }
-        };
-        let chosen = draw(animals.len(), options.animals);
-        let model = comparison.prepare_selected(model, &images)?;
-        let mut similarities = Vec::with_capacity(chosen.len());
-        let mut known: Vec<Option<f64>> = vec![None; animals.len()];
-        for animal in chosen {
-            let similarity = match known[animal] {
-                Some(similarity) => similarity,
-                None => model.compare(&comparison.prepare_selected(&animals[animal], &images)?)?,
-            };
-            known[animal] = Some(similarity);
-            similarities.push(similarity);
         }
-        Ok(mean(&similarities))
+        let similarity = |model: &Rsm| -> Result<f64, Error> {
+            let model = comparison.prepare_selected(model, &images)?;
+            let mut by_animal: Vec<Option<f64>> = vec![None; animals.len()];
+            for (known, animal) in by_animal.iter_mut().zip(&prepared) {
+                *known = animal.as_ref().map(|a| model.compare(a)).transpose()?;
+            }
+            let similarities: Vec<f64> = chosen.iter().filter_map(|&a| by_animal[a]).collect();
+            Ok(mean(&similarities))
+        };
+        models.iter().map(similarity).collect()
     };
-    (0..options.samples).into_par_iter().map(sample).collect()
+    let samples: Vec<Vec<f64>> =
+        (0..options.samples).into_par_iter().map(sample).collect::<Result<_, _>>()?;
+    Ok((0..models.len()).map(|m| samples.iter().map(|s| s[m]).collect()).collect())
+}
+
+/// `n` of `0..n` with replacement, or each once.
+fn draw(n: usize, again: bool, random: &mut Stream) -> Vec<usize> {
+    (0..n).map(|k| if again { random.below(n as u64) as usize } else { k }).collect()
+}
+
+/// Images, of which at least three differ: of fewer there are hardly pairs. Only a handful of images must be drawn again.
+fn draw_images(n: usize, again: bool, random: &mut Stream) -> Vec<usize> {
+    loop {
+        let images = draw(n, again, random);
+        let mut different = images.clone();
+        different.sort_unstable();
+        different.dedup();
+        if different.len() >= 3 {
+            return images;
+        }
+    }
 }
 
 /// The difference of two models' [`bootstrap`]s on the same samples: `[mean, low, high]`, a 95 % percentile interval.

@@ -27,6 +27,7 @@ use crate::{
 mod cost;
 mod epochs;
 mod receptive_fields;
+mod rsa;
 mod scenes;
 mod shapes;
 mod sudoku;
@@ -180,6 +181,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     shapes::EXPERIMENT,
     cost::EXPERIMENT,
     receptive_fields::EXPERIMENT,
+    rsa::EXPERIMENT,
     sudoku::EXPERIMENT,
     transfer::EXPERIMENT,
 ];

@@ -324,6 +324,7 @@ fn all_fits(fits: &Fits) -> Table {
             "p of the maximum",
             "status",
             "p by kurtosis",
+            "p by least squares",
             "R²",
         ],
     );

@@ -351,6 +351,25 @@ impl Group {
     }
 }
 
+impl Curve {
+    /// Sets the half width of the band around each point.
+    ///
+    /// # Panics
+    ///
+    /// If there is not one for each point.
+    #[track_caller]
+    pub fn with_spread(self, spread: Vec<f64>) -> Self {
+        assert!(
+            spread.len() == self.x.len(),
+            "curve {:?}: {} half widths for {} points",
+            self.label,
+            spread.len(),
+            self.x.len()
+        );
+        Self { spread: Some(spread), ..self }
+    }
+}
+
 impl Bar {
     /// A bar of a given height.
     pub fn new(label: impl Into<String>, ink: Ink, height: f64) -> Self {
