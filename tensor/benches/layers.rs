@@ -5,7 +5,7 @@
 
 use std::{hint::black_box, time::Instant};
 
-use tensor::{AdamStep, DType, Device, Pool2d, Stream, Targets, Tensor};
+use tensor::{Activation, AdamStep, DType, Device, Pool2d, Stream, Targets, Tensor};
 
 /// Nanoseconds this thread has spent on a core, where the system tells.
 fn cpu_time() -> Option<u64> {
@@ -57,6 +57,15 @@ fn image_layers(report: &Report, x: &Tensor, stream: &mut Stream) {
     let rows = x.contiguous();
     line("relu", 2.0, &mut || drop(black_box(x.relu())));
     line("add", 3.0, &mut || drop(black_box(x + &dy)));
+    line("gelu", 2.0, &mut || drop(black_box(x.gelu())));
+    line("gelu_grad, times dy", 5.0, &mut || drop(black_box(&x.gelu_grad() * &dy)));
+    line("gelu_backward", 3.0, &mut || drop(black_box(x.gelu_backward(&dy))));
+    let column = vector.reshape([c, 1, 1]);
+    line("bias, relu", 4.0, &mut || drop(black_box((x + &column).relu())));
+    let mut memory = Some(x.clone().bias_act(None, Activation::Relu));
+    line("bias_act relu", 2.0, &mut || {
+        memory = memory.take().map(|x| x.bias_act(Some(&vector), Activation::Relu));
+    });
     line("channels_last", 2.0, &mut || drop(black_box(rows.channels_last())));
     line("batch_norm_stats", 1.0, &mut || drop(black_box(x.batch_norm_stats())));
     let (mean, var) = x.batch_norm_stats();

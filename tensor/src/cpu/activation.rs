@@ -14,6 +14,11 @@ pub(super) fn relu<T: Float>(v: T) -> T {
 }
 
 #[inline(always)]
+pub(super) fn tanh<T: Float>(v: T) -> T {
+    v.tanh()
+}
+
+#[inline(always)]
 pub(super) fn sigmoid<T: Float>(v: T) -> T {
     // Both branches keep exp's argument negative, so that it cannot overflow.
     let e = (-v.abs()).exp();
@@ -78,12 +83,7 @@ pub(super) fn bias_act(x: Tensor, bias: Option<&Tensor>, activation: UnaryOp) ->
         UnaryOp::GeluTanh => in_place(x, bias, gelu_tanh::<T>),
         UnaryOp::Silu => in_place(x, bias, silu::<T>),
         UnaryOp::Sigmoid => in_place(x, bias, sigmoid::<T>),
-        UnaryOp::Tanh => in_place(
-            x,
-            bias,
-            #[inline(always)]
-            |v: T| v.tanh(),
-        ),
+        UnaryOp::Tanh => in_place(x, bias, tanh::<T>),
         other => panic!("bias_act: {} is not an activation", other.name()),
     })
 }

@@ -171,11 +171,7 @@ fn unary_float<T: Float>(op: UnaryOp, x: &Tensor) -> Tensor {
         UnaryOp::Square => map(x, |v: T| v * v),
         UnaryOp::Sin => map(x, T::sin),
         UnaryOp::Cos => map(x, T::cos),
-        UnaryOp::Tanh => map(
-            x,
-            #[inline(always)]
-            |v: T| v.tanh(),
-        ),
+        UnaryOp::Tanh => map(x, activation::tanh::<T>),
         UnaryOp::Sigmoid => map(x, activation::sigmoid::<T>),
         UnaryOp::Silu => map(x, activation::silu::<T>),
         UnaryOp::Relu => map(x, activation::relu::<T>),
