@@ -283,3 +283,24 @@ fn a_rim_of_zeros_changes_no_bit_in_real_layers() {
         check_crop::<f32>(&g, [1, 1]);
     }
 }
+
+/// Most taps of most tiles meet padding only.
+#[test]
+fn depthwise_kernels_larger_than_the_map() {
+    let one = [1, 1];
+    for (size, kernel, stride, dilation) in
+        [([14, 14], 7, 1, 1), ([9, 13], 5, 1, 1), ([15, 30], 9, 2, 1), ([11, 22], 3, 1, 3)]
+    {
+        let padding = [kernel / 2 * dilation; 2];
+        let (stride, dilation) = ([stride; 2], [dilation; 2]);
+        let g = geometry(3, [20, 20, 20], size, [kernel; 2], stride, padding, dilation);
+        for crop in [[10, 10], [0, 11], [4, 6]] {
+            check_crop::<f32>(&g, crop);
+            check_crop::<f64>(&g, crop);
+        }
+        let (kernel, padding) = ([27, 25], [13 * dilation[0], 12 * dilation[1]]);
+        check::<f32>(&geometry(3, [20, 40, 20], size, kernel, stride, padding, dilation));
+        // More padding than the kernel needs, so that whole outputs meet nothing.
+        check::<f32>(&geometry(2, [20, 20, 20], size, [3, 11], stride, [5, 14], one));
+    }
+}
