@@ -23,12 +23,22 @@ pub struct ConvCase {
 #[derive(Clone, Debug)]
 pub struct Draw {
     stream: Stream,
+    large: bool,
 }
+
+/// About how many elements a large shape has: a few times what is worth a second thread.
+const LARGE: f64 = 100e3;
 
 impl Draw {
     /// The draws of case `seed` of `name`.
     pub fn new(name: &str, seed: u64) -> Self {
-        Draw { stream: Stream::new(seed).derive(name) }
+        Draw { stream: Stream::new(seed).derive(name), large: false }
+    }
+
+    /// The same with shapes so large that the work is split over threads, for
+    /// [`thread_independence`](crate::gradcheck::thread_independence): too large for numeric derivatives.
+    pub fn large(name: &str, seed: u64) -> Self {
+        Draw { stream: Stream::new(seed).derive(name), large: true }
     }
 
     /// An integer of `range`, uniform.
@@ -41,14 +51,36 @@ impl Draw {
         low + self.stream.below((high - low + 1) as u64) as usize
     }
 
+    /// The length of an axis: of `small`, or of `large` where shapes are large.
+    ///
+    /// # Panics
+    /// If the range is empty.
+    pub fn len(
+        &mut self,
+        small: std::ops::RangeInclusive<usize>,
+        large: std::ops::RangeInclusive<usize>,
+    ) -> usize {
+        self.int(if self.large { large } else { small })
+    }
+
     /// True with probability one half.
     pub fn flag(&mut self) -> bool {
         self.int(0..=1) == 1
     }
 
-    /// A shape of `rank` axes of lengths 1 to 4, rarely 0.
+    /// A shape of `rank` axes of lengths 1 to 4, rarely 0; some 100,000 elements where shapes are large and `rank` is not 0.
     pub fn shape(&mut self, rank: std::ops::RangeInclusive<usize>) -> Shape {
         let rank = self.int(rank);
+        if self.large {
+            let len = LARGE.powf(1.0 / rank.max(1) as f64);
+            let range = (0.8 * len) as usize..=(1.3 * len) as usize;
+            return (0..rank).map(|_| self.int(range.clone())).collect::<Vec<_>>().into();
+        }
+        self.small_shape(rank)
+    }
+
+    /// A shape of `rank` axes of lengths 1 to 4, rarely 0.
+    pub(crate) fn small_shape(&mut self, rank: usize) -> Shape {
         let empty = self.int(0..=15) == 0;
         let dims: Vec<usize> = (0..rank).map(|_| self.int(usize::from(!empty)..=4)).collect();
         Shape::new(&dims)
@@ -107,7 +139,7 @@ impl Draw {
         for axis in 0..2 {
             let span = dilation[axis] * (kernel[axis] - 1) + 1;
             let smallest = span.saturating_sub(2 * padding[axis]).max(1);
-            input[2 + axis] = smallest + self.int(0..=5);
+            input[2 + axis] = smallest + self.len(0..=5, 60..=90);
         }
         let weight = [groups * per_group_out, per_group_in, kernel[0], kernel[1]];
         ConvCase { input, weight, stride, padding, dilation, groups }

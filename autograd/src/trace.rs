@@ -130,6 +130,28 @@ pub fn leave() {
     });
 }
 
+/// Runs `f` as if it were an op called `name` of so many multiply-accumulates: for kernels that are called without a graph,
+/// and for optimizers, which a profile would else count as time outside of ops.
+pub fn kernel<T>(name: &'static str, macs: u64, f: impl FnOnce() -> T) -> T {
+    let Some(begin) = begin() else { return f() };
+    let result = f();
+    let time = begin.elapsed();
+    let scope = scope().unwrap_or_else(|| "".into());
+    end(OpEvent {
+        name,
+        phase: Phase::Forward,
+        scope: &scope,
+        inputs: &[],
+        outputs: &[],
+        macs,
+        begin,
+        time,
+        own_time: time,
+        depth: 0,
+    });
+    result
+}
+
 fn with_state<T>(f: impl FnOnce(&mut State) -> T) -> Option<T> {
     STATE.with_borrow_mut(|state| state.as_mut().map(f))
 }

@@ -321,8 +321,8 @@ pub const OPS: &[OpInfo] = &[
 
 /// Exponents from below 1 to 32, and matrices for which no component of `C d` is 0 except at the center.
 fn mask_case(d: &mut Draw) -> Case {
-    let o = d.int(1..=3);
-    let kernel = [d.int(1..=5), d.int(1..=5)];
+    let o = d.len(1..=3, 60..=90);
+    let kernel = [0; 2].map(|_| d.len(1..=5, 20..=31));
     let center = if d.flag() { Offset::Center } else { Offset::Paper }.center(kernel);
     let c = &d.uniform([o, 2, 2], -0.25, 0.25)
         + &Tensor::new(&[0.7, 0.0, 0.0, 0.6], [1, 2, 2]).broadcast_to([o, 2, 2]);
@@ -331,8 +331,8 @@ fn mask_case(d: &mut Draw) -> Case {
 }
 
 fn masked_weight_case(d: &mut Draw) -> Case {
-    let (o, i) = (d.int(1..=3), d.int(1..=3));
-    let kernel = [d.int(1..=5), d.int(1..=5)];
+    let [o, i] = [0; 2].map(|_| d.len(1..=3, 12..=16));
+    let kernel = [0; 2].map(|_| d.len(1..=5, 20..=31));
     let crop = kernel.map(|k| d.int(0..=(k - 1) / 2));
     let inputs = vec![d.normal([o, i, kernel[0], kernel[1]]), d.normal([o, kernel[0], kernel[1]])];
     Case::new(inputs, move |v| masked_weight(&v[0], &v[1], crop))

@@ -71,7 +71,8 @@ pub(super) const INFO: &[OpInfo] = &[OpInfo {
     name: "scaled_dot_product_attention",
     formula: "softmax(q k^T / sqrt(E)) v",
     case: |d| {
-        let [n, heads, l, s, e, f] = [0; 6].map(|_| d.int(1..=3));
+        let [n, heads] = [0; 2].map(|_| d.len(1..=3, 3..=4));
+        let [l, s, e, f] = [0; 4].map(|_| d.len(1..=3, 30..=60));
         let (causal, masked, additive) = (d.flag(), d.flag(), d.flag());
         let scale = d.flag().then_some(0.7);
         let mut mask = d.normal([l, s]);

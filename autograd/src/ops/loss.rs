@@ -146,7 +146,9 @@ pub(super) const INFO: &[OpInfo] = &[
 /// Logits `[N, K, ..]`, not empty, and a reduction.
 fn logits(d: &mut Draw) -> (Tensor, Reduction) {
     let rank = d.int(2..=4);
-    let shape: Vec<usize> = (0..rank).map(|_| d.int(1..=4)).collect();
+    // Some 50,000 elements where shapes are large.
+    let large = [220, 36, 15][rank - 2];
+    let shape: Vec<usize> = (0..rank).map(|_| d.len(1..=4, large..=large + large / 4)).collect();
     let reduction = [Reduction::Mean, Reduction::Sum, Reduction::None][d.int(0..=2)];
     (d.normal(shape), reduction)
 }

@@ -163,9 +163,10 @@ fn grouped(x: &Var, labels: &[char], groups: [&[char]; 3]) -> Var {
 pub(super) const INFO: &[OpInfo] = &[OpInfo { name: "matmul", formula: "a b", case: matmul_case }];
 
 fn matmul_case(d: &mut Draw) -> Case {
-    let batch = d.shape(0..=2);
+    let axes = d.int(0..=2);
+    let batch = d.small_shape(axes);
     // 0 among them: a sum of nothing is 0.
-    let [m, k, n] = [0; 3].map(|_| d.int(0..=4));
+    let [m, k, n] = [0; 3].map(|_| d.len(0..=4, 60..=200));
     let mut operand = |matrix: &[usize]| {
         if d.int(0..=4) == 0 {
             // A vector.

@@ -83,7 +83,10 @@ fn scalar_like(x: &Tensor, value: f64) -> Tensor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gradcheck::{gradgradcheck, properties};
+    use crate::{
+        Var,
+        gradcheck::{gradgradcheck, properties, thread_independence},
+    };
 
     /// Cases drawn for each op; `cargo xtask verify --gradients --cases N` draws more.
     const CASES: u64 = 24;
@@ -101,6 +104,33 @@ mod tests {
                 })
             })
             .collect();
+        assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    }
+
+    /// Elements of cheap work that are split over threads (`tensor::cpu::parallel::GRAIN`).
+    const GRAIN: usize = 32 * 1024;
+
+    #[test]
+    fn every_op_has_the_same_bits_for_any_number_of_threads() {
+        let mut failures = Vec::new();
+        for info in OPS.iter().copied().flatten() {
+            let cases = (0..6).map(|seed| (info.case)(&mut Draw::large(info.name, seed)));
+            let mut most = 0;
+            for case in cases {
+                let constants: Vec<_> = case.inputs.iter().cloned().map(Var::constant).collect();
+                let output = (case.f)(&constants).value().numel();
+                most = case.inputs.iter().map(Tensor::numel).chain([output]).fold(most, usize::max);
+                failures.extend(
+                    thread_independence(&case).err().map(|e| format!("{}: {e}", info.name)),
+                );
+            }
+            // Gates and products do much for each element.
+            let enough =
+                if ["gru_cell", "lstm_cell", "matmul"].contains(&info.name) { 8 } else { 1 };
+            if most * enough <= GRAIN {
+                failures.push(format!("{}: {most} elements are not split", info.name));
+            }
+        }
         assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
     }
 

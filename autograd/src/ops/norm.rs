@@ -343,7 +343,10 @@ fn split(v: &[Var], affine: Affine) -> [Option<&Var>; 2] {
 /// `[N, C]`, `[N, C, L]` or `[N, C, H, W]` with at least two elements per channel.
 fn batch(d: &mut Draw) -> Tensor {
     let rank = d.int(2..=4);
-    let mut shape: Vec<usize> = (0..rank).map(|_| d.int(1..=4)).collect();
+    // Some 50,000 elements where shapes are large.
+    let large = [220, 36, 15][rank - 2];
+    let mut shape: Vec<usize> =
+        (0..rank).map(|_| d.len(1..=4, large..=large + large / 4)).collect();
     shape[0] += 1;
     d.normal(shape)
 }

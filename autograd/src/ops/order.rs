@@ -182,7 +182,7 @@ pub(super) const INFO: &[OpInfo] = &[
         formula: "max over even shares",
         case: |d| {
             let size = [d.int(1..=4), d.int(1..=4)];
-            let shape = [d.int(0..=2), d.int(1..=3), d.int(1..=6), d.int(1..=6)];
+            let shape = super::pool::adaptive_input(d);
             Case::new(vec![d.distinct(shape)], move |v| v[0].adaptive_max_pool2d(size).0)
         },
     },

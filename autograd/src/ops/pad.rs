@@ -133,7 +133,7 @@ fn pad2d_case(d: &mut Draw) -> Case {
 
 /// Images, padded images, and the padding between them.
 fn mirrored(d: &mut Draw) -> (Tensor, Tensor, [usize; 4]) {
-    let [n, c, h, w] = [d.int(0..=3), d.int(1..=4), d.int(1..=5), d.int(1..=5)];
+    let [n, c, h, w] = [0..=3, 1..=4, 1..=5, 1..=5].map(|small| d.len(small, 14..=24));
     let padding = [d.int(0..=w - 1), d.int(0..=w - 1), d.int(0..=h - 1), d.int(0..=h - 1)];
     let [left, right, top, bottom] = padding;
     (d.normal([n, c, h, w]), d.normal([n, c, h + top + bottom, w + left + right]), padding)

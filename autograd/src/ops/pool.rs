@@ -220,14 +220,23 @@ fn regular(d: &mut Draw) -> (Pool2d, [usize; 4]) {
     let kernel = [d.int(1..=4), d.int(1..=4)];
     let stride = [d.int(1..=3), d.int(1..=3)];
     let padding = kernel.map(|k| d.int(0..=k / 2));
-    let mut axis = |i: usize| (kernel[i] - 2 * padding[i]).max(1) + d.int(0..=4);
+    let mut axis = |i: usize| (kernel[i] - 2 * padding[i]).max(1) + d.len(0..=4, 30..=40);
     let (h, w) = (axis(0), axis(1));
-    (Pool2d { kernel, stride, padding, ceil_mode: d.flag() }, [d.int(0..=2), d.int(1..=4), h, w])
+    (
+        Pool2d { kernel, stride, padding, ceil_mode: d.flag() },
+        [d.len(0..=2, 6..=8), d.len(1..=4, 12..=20), h, w],
+    )
 }
 
 fn adaptive(d: &mut Draw) -> ([usize; 2], [usize; 4]) {
     let size = [d.int(1..=4), d.int(1..=4)];
-    (size, [d.int(0..=2), d.int(1..=4), d.int(1..=6), d.int(1..=6)])
+    (size, adaptive_input(d))
+}
+
+/// Images larger or smaller than what [`adaptive`] makes of them.
+pub(super) fn adaptive_input(d: &mut Draw) -> [usize; 4] {
+    let [n, c] = [d.len(0..=2, 6..=8), d.len(1..=4, 12..=20)];
+    [n, c, d.len(1..=6, 30..=40), d.len(1..=6, 30..=40)]
 }
 
 fn spread_case(d: &mut Draw, input: [usize; 4], windows: Windows) -> Case {

@@ -289,7 +289,7 @@ pub(super) const INFO: &[OpInfo] = &[
 
 /// Gates, first state, weight and perhaps a bias.
 fn draw(d: &mut Draw, cell: RecurrentCell) -> Vec<Tensor> {
-    let [t, n, size] = [d.int(1..=3), d.int(0..=3), d.int(1..=3)];
+    let [t, n, size] = [d.len(1..=3, 3..=5), d.len(0..=3, 60..=90), d.len(1..=3, 50..=70)];
     let width = cell.gates() * size;
     let mut inputs =
         vec![d.normal([t, n, width]), d.normal([n, cell.states() * size]), d.normal([width, size])];

@@ -42,7 +42,7 @@ pub(super) const INFO: &[OpInfo] = &[OpInfo {
     name: "grn",
     formula: "x + weight x |x| / mean |x| + bias, norms over pixels",
     case: |d| {
-        let shape: [usize; 4] = std::array::from_fn(|_| d.int(1..=4));
+        let shape: [usize; 4] = std::array::from_fn(|_| d.len(1..=4, 14..=24));
         // Away from zero: a norm has a kink there.
         let x = d.away_from_zero(shape);
         let inputs = vec![x, d.normal([shape[3]]), d.normal([shape[3]])];

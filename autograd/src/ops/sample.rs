@@ -195,12 +195,13 @@ pub(super) const INFO: &[OpInfo] = &[
 
 fn resample_case(d: &mut Draw) -> Case {
     use tensor::InterpolateMode::{Bicubic, Bilinear, Nearest, NearestExact};
-    let shape: [usize; 4] = [d.int(0..=2), d.int(1..=17), d.int(1..=6), d.int(1..=6)];
+    let [n, c] = [d.len(0..=2, 4..=6), d.len(1..=17, 16..=24)];
+    let shape = [n, c, d.len(1..=6, 30..=40), d.len(1..=6, 30..=40)];
     let mode = [Nearest, NearestExact, Bilinear, Bicubic][d.int(0..=3)];
     let options = matches!(mode, Bilinear | Bicubic);
     let (align_corners, antialias) = (options && d.flag(), options && d.flag());
     let how = Interpolate { mode, align_corners, antialias };
-    let size = [d.int(1..=9), d.int(1..=9)];
+    let size = [0; 2].map(|_| d.len(1..=9, 30..=50));
     if d.flag() {
         return Case::new(vec![d.normal(shape)], move |v| v[0].interpolate(size, &how));
     }
@@ -217,13 +218,14 @@ fn grid_sample_case(d: &mut Draw) -> Case {
 /// Images, a grid whose places are inside and outside but not near a kink, and how to sample.
 fn draw_grid(d: &mut Draw) -> (Tensor, Tensor, Sampling) {
     use tensor::{SampleMode::*, SamplePadding::*};
-    let [n, c, h, w] = [d.int(1..=2), d.int(1..=3), d.int(1..=4), d.int(1..=5)];
+    let [n, c] = [d.len(1..=2, 3..=4), d.len(1..=3, 16..=20)];
+    let [h, w] = [d.len(1..=4, 25..=35), d.len(1..=5, 25..=35)];
     let options = GridSample {
         mode: [Bilinear, Nearest, Bicubic][d.int(0..=2)],
         padding: [Zeros, Border, Reflection][d.int(0..=2)],
         align_corners: d.flag(),
     };
-    let [out_h, out_w] = [d.int(1..=3), d.int(1..=4)];
+    let [out_h, out_w] = [d.len(1..=3, 20..=30), d.len(1..=4, 20..=30)];
     let mut coordinate = |len: usize| {
         // Kinks are at whole and half pixels.
         let fraction = d.uniform([], 0.1, 0.4).item() + 0.5 * d.int(0..=1) as f64;

@@ -320,7 +320,7 @@ pub(super) const INFO: &[OpInfo] = &[
             let shape = d.shape(1..=4);
             let axis = d.int(0..=shape.rank() - 1);
             let parts = d.int(1..=3);
-            let parts = (0..parts).map(|_| d.int(0..=3)).collect::<Vec<_>>();
+            let parts = (0..parts).map(|_| d.len(0..=3, 20..=30)).collect::<Vec<_>>();
             let inputs = parts.iter().map(|&n| d.normal(shape.with_axis(axis, n))).collect();
             Case::new(inputs, move |v| Var::cat(&v.iter().collect::<Vec<_>>(), axis as isize))
         },

@@ -1,7 +1,7 @@
 //! Tests of masks as ops and in layers.
 
 use super::*;
-use autograd::gradcheck::{gradgradcheck, properties};
+use autograd::gradcheck::{gradgradcheck, properties, thread_independence};
 use nn::{Forward, ModuleExt, layers::Conv2d};
 use tensor::{DType, Device};
 
@@ -13,6 +13,17 @@ fn ops_have_every_property() {
             properties(&case).unwrap_or_else(|e| panic!("{} (seed {seed}): {e}", info.name));
             let second = gradgradcheck(&case.f, &case.inputs);
             second.unwrap_or_else(|e| panic!("{} (seed {seed}), second: {e}", info.name));
+        }
+    }
+}
+
+#[test]
+fn ops_have_the_same_bits_for_any_number_of_threads() {
+    for info in OPS {
+        for seed in 0..4 {
+            let case = (info.case)(&mut Draw::large(info.name, seed));
+            thread_independence(&case)
+                .unwrap_or_else(|e| panic!("{} (seed {seed}): {e}", info.name));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use autograd::{
     OpInfo,
-    gradcheck::{ConvCase, Draw, gradgradcheck, properties},
+    gradcheck::{ConvCase, Draw, gradgradcheck, properties, thread_independence},
 };
 use serde::Serialize;
 
@@ -69,6 +69,9 @@ fn kinds(op: &'static str, cases: u64) -> Vec<Kind> {
     ]
 }
 
+/// One in so many cases is drawn large once more, to compare the bits of several numbers of threads.
+const LARGE_EVERY: u64 = 10;
+
 /// Draws `cases` inputs for every op whose name contains `filter` and checks everything that an op must fulfil
 /// ([`properties`]) and its second derivative; an op's checks end at its first failure.
 pub fn check(filter: &str, cases: u64) -> Vec<Checked> {
@@ -81,6 +84,9 @@ fn check_ops(ops: impl Iterator<Item = &'static OpInfo>, cases: u64) -> Vec<Chec
             let run = || {
                 let case = (info.case)(&mut Draw::new(info.name, seed));
                 properties(&case)?;
+                if seed % LARGE_EVERY == 0 {
+                    thread_independence(&(info.case)(&mut Draw::large(info.name, seed)))?;
+                }
                 gradgradcheck(&case.f, &case.inputs).map_err(|e| format!("second derivative: {e}"))
             };
             let result = catch_unwind(AssertUnwindSafe(run));
