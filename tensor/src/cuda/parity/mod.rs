@@ -72,7 +72,7 @@ fn compare(got: &Tensor, want: &Tensor) -> Result<f64, String> {
     let off: Vec<f64> = g.iter().zip(&w).map(difference).collect();
     let wrong = |&d: &f64| d > tolerance(got.dtype());
     let count = off.iter().filter(|d| wrong(d)).count();
-    match off.iter().position(|d| wrong(d)) {
+    match off.iter().position(wrong) {
         None => Ok(off.into_iter().fold(0.0, f64::max)),
         Some(i) => Err(format!(
             "element {i} of {} is {}, not {}; {count} of {} differ",
