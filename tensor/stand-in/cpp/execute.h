@@ -160,7 +160,10 @@ struct Worker {
                 running = idle.back();
                 idle.pop_back();
             } else if (!ready.empty()) {
-                size_t pick = launch->order == Order::Shuffled ? random() % ready.size() : 0;
+                // In reverse, who became ready last goes on first: a warp runs as far ahead of the others as it can.
+                size_t pick = launch->order == Order::Shuffled  ? random() % ready.size()
+                              : launch->order == Order::Reverse ? ready.size() - 1
+                                                                : 0;
                 running = ready[pick];
                 ready.erase(ready.begin() + static_cast<std::ptrdiff_t>(pick));
             } else {

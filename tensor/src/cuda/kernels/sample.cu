@@ -30,10 +30,9 @@ __device__ __forceinline__ f64 weight_of(int tap, i32 order, f64 t) {
     f64 sum = 0;
 #pragma unroll
     for (int power = 3; power >= 0; power--) {
-        if (power < order) continue;
-        f64 factor = 1;
-        for (i32 k = 0; k < order; k++) factor *= f64(power - k);
-        sum = sum * t + coefficient(tap, power) * factor;
+        // What differentiating makes of the power; of the fourth derivative nothing is left.
+        i32 factor = order == 0 ? 1 : order == 1 ? power : order == 2 ? power * (power - 1) : order == 3 && power == 3 ? 6 : 0;
+        if (power >= order) sum = sum * t + coefficient(tap, power) * factor;
     }
     return sum;
 }
@@ -81,8 +80,8 @@ __device__ __forceinline__ Taps taps_of(const Sampling& s, int axis, f64 g) {
     // Of the cubic kernel the taps are moved inside, not the position, as in PyTorch.
     if (TAPS < 4) position = padded(s, position, length, &slope);
     f64 first = TAPS == 1 ? rint(position) : TAPS == 2 ? floor(position) : floor(position) - 1;
-    f64 t = position - floor(position), chain = 1;
-    for (i32 k = 0; k < order; k++) chain *= scale * slope;
+    f64 t = position - floor(position), step = scale * slope;
+    f64 chain = order == 0 ? 1 : order == 1 ? step : order == 2 ? step * step : step * step * step;
     Taps taps;
 #pragma unroll
     for (int k = 0; k < TAPS; k++) {
@@ -135,12 +134,12 @@ KERNEL(spread, const T* dy, const T* grid, T* dx, Sampling s, u32 bands) {
         T value = dy[place * s.channels];
 #pragma unroll
         for (int a = 0; a < TAPS; a++) {
-            if (down.pixel[a] < 0 || u32(down.pixel[a]) % bands != band) continue;
+            bool mine = down.pixel[a] >= 0 && u32(down.pixel[a]) % bands == band;
 #pragma unroll
             for (int b = 0; b < TAPS; b++) {
-                if (across.pixel[b] < 0) continue;
                 u64 pixel = u64(u32(down.pixel[a])) * u32(s.size[1]) + u32(across.pixel[b]);
-                dx[pixel * s.channels] += T(down.weight[a] * across.weight[b]) * value;
+                if (mine && across.pixel[b] >= 0)
+                    dx[pixel * s.channels] += T(down.weight[a] * across.weight[b]) * value;
             }
         }
     }

@@ -3,12 +3,14 @@
 
 // Whether element `a` of a row of `length` comes before element `b`; what lies behind the row comes last.
 __device__ __forceinline__ bool precedes(const T* x, u32 length, u32 descending, u32 a, u32 b) {
-    if (a >= length || b >= length) return a < b;
-    auto p = wide(x[a]), q = wide(x[b]);
-    // NaN is larger than any number.
-    bool less = p < q || (q != q && p == p), more = q < p || (p != p && q == q);
-    if (less != more) return descending ? more : less;
-    return a < b;
+    bool before = a < b;
+    if (a < length && b < length) {
+        auto p = wide(x[a]), q = wide(x[b]);
+        // NaN is larger than any number.
+        bool less = p < q || (q != q && p == p), more = q < p || (p != p && q == q);
+        before = less == more ? before : descending ? more : less;
+    }
+    return before;
 }
 
 // Pair `t` of a step in which elements `j` apart are compared: the place of its first.
@@ -16,14 +18,15 @@ __device__ __forceinline__ u32 first_of(u32 t, u32 j) { return 2 * t - (t & (j -
 
 // The steps `j, j / 2, .. 1` of stage `k` inside a tile in shared memory that begins at place `base` of the row.
 __device__ __forceinline__ void merge(const T* x, u32* slots, u32 base, u32 tile, u32 length, u32 descending, u32 k, u32 j) {
+    // Unrolled, it would have more registers than it needs.
     for (; j > 0; j /= 2) {
+#pragma unroll 1
         for (u32 t = threadIdx.x; t < tile / 2; t += THREADS) {
             u32 at = first_of(t, j), a = slots[at], b = slots[at + j];
             bool up = ((base + at) & k) == 0;
-            if (precedes(x, length, descending, a, b) != up) {
-                slots[at] = b;
-                slots[at + j] = a;
-            }
+            bool swap = precedes(x, length, descending, a, b) != up;
+            slots[at] = swap ? b : a;
+            slots[at + j] = swap ? a : b;
         }
         __syncthreads();
     }
