@@ -7,6 +7,7 @@
 mod archive;
 mod atomic;
 mod npy;
+mod npy_file;
 mod npz;
 mod safetensors;
 mod stored;
@@ -14,6 +15,7 @@ mod torch;
 
 pub use atomic::write_atomic;
 pub use npy::{read_npy, read_npy_from, write_npy};
+pub use npy_file::NpyFile;
 pub use npz::read_npz;
 pub use safetensors::{SafetensorsFile, write_safetensors};
 pub use torch::read_pth;

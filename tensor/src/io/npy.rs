@@ -38,62 +38,83 @@ pub fn read_npy(path: impl AsRef<Path>) -> Result<Tensor, Error> {
 /// # Errors
 /// As [`read_npy`].
 pub fn read_npy_from(path: &Path, reader: &mut dyn Read, length: u64) -> Result<Tensor, Error> {
-    let io_error = |source| Error::Io { path: path.to_owned(), source };
-    let format_error = |reason: &str| Error::Format {
-        path: path.to_owned(),
-        format: "npy",
-        reason: reason.into(),
-    };
-    let mut start = [0; 8];
-    reader.read_exact(&mut start).map_err(|_| format_error("it is shorter than 8 bytes"))?;
-    if &start[..6] != MAGIC {
-        return Err(format_error("it does not begin with NumPy's signature"));
-    }
-    let mut size = [0; 4];
-    let size_len = match start[6] {
-        1 => 2,
-        2 | 3 => 4,
-        other => return Err(format_error(&format!("version {other} is unknown"))),
-    };
-    reader
-        .read_exact(&mut size[..size_len])
-        .map_err(|_| format_error("it ends in the length of its header"))?;
-    let header_len = u64::from(u32::from_le_bytes(size));
-    let data_start = 8 + size_len as u64 + header_len;
-    if header_len > MAX_HEADER || data_start > length {
-        return Err(format_error(&format!("a header of {header_len} bytes in a file of {length}")));
-    }
-    let mut header = vec![0; header_len as usize];
-    reader.read_exact(&mut header).map_err(io_error)?;
-    let header = std::str::from_utf8(&header).map_err(|_| format_error("its header is no text"))?;
-    let header =
-        Header::parse(header).ok_or_else(|| format_error(&format!("its header is {header:?}")))?;
-    let unsupported =
-        |found| Error::Unsupported { path: path.to_owned(), key: "array".into(), found };
-    let stored =
-        stored(&header.descr).ok_or_else(|| unsupported(format!("of dtype {}", header.descr)))?;
-    if header.shape.len() > MAX_RANK {
-        return Err(unsupported(format!("of {} axes", header.shape.len())));
-    }
-    let expected = stored
-        .bytes(&header.shape)
-        .ok_or_else(|| format_error(&format!("shape {:?} is impossible", header.shape)))?;
-    let found = length - data_start;
-    if found < expected {
-        return Err(Error::Length { path: path.to_owned(), expected, found });
-    }
+    let array = Array::open(path, reader, length)?;
+    let Array { stored, shape, .. } = &array;
     // What is long enough on paper may still end early inside an archive.
     let io_error = |source: io::Error| match source.kind() {
-        io::ErrorKind::UnexpectedEof => format_error("its data end early"),
-        _ => io_error(source),
+        io::ErrorKind::UnexpectedEof => format_error(path, "its data end early"),
+        _ => Error::Io { path: path.to_owned(), source },
     };
-    if !header.fortran_order {
-        return stored.read(reader, Shape::new(&header.shape)).map_err(io_error);
+    if !array.fortran_order {
+        return stored.read(reader, Shape::new(shape)).map_err(io_error);
     }
-    let reversed: Vec<usize> = header.shape.iter().rev().copied().collect();
+    let reversed: Vec<usize> = shape.iter().rev().copied().collect();
     let axes: Vec<usize> = (0..reversed.len()).rev().collect();
     let tensor = stored.read(reader, Shape::new(&reversed)).map_err(io_error)?;
     Ok(tensor.permute(&axes))
+}
+
+fn format_error(path: &Path, reason: &str) -> Error {
+    Error::Format { path: path.to_owned(), format: "npy", reason: reason.into() }
+}
+
+/// What a header says, checked against the length of its file.
+#[derive(Debug)]
+pub(super) struct Array {
+    pub(super) stored: Stored,
+    pub(super) fortran_order: bool,
+    pub(super) shape: Vec<usize>,
+    /// Bytes before the first element.
+    pub(super) start: u64,
+}
+
+impl Array {
+    /// Reads the header; `reader` then stands before the first element.
+    pub(super) fn open(path: &Path, reader: &mut dyn Read, length: u64) -> Result<Self, Error> {
+        let format_error = |reason: &str| format_error(path, reason);
+        let mut start = [0; 8];
+        reader.read_exact(&mut start).map_err(|_| format_error("it is shorter than 8 bytes"))?;
+        if &start[..6] != MAGIC {
+            return Err(format_error("it does not begin with NumPy's signature"));
+        }
+        let mut size = [0; 4];
+        let size_len = match start[6] {
+            1 => 2,
+            2 | 3 => 4,
+            other => return Err(format_error(&format!("version {other} is unknown"))),
+        };
+        reader
+            .read_exact(&mut size[..size_len])
+            .map_err(|_| format_error("it ends in the length of its header"))?;
+        let header_len = u64::from(u32::from_le_bytes(size));
+        let start = 8 + size_len as u64 + header_len;
+        if header_len > MAX_HEADER || start > length {
+            let reason = format!("a header of {header_len} bytes in a file of {length}");
+            return Err(format_error(&reason));
+        }
+        let mut header = vec![0; header_len as usize];
+        reader
+            .read_exact(&mut header)
+            .map_err(|source| Error::Io { path: path.to_owned(), source })?;
+        let header =
+            std::str::from_utf8(&header).map_err(|_| format_error("its header is no text"))?;
+        let Header { descr, fortran_order, shape } = Header::parse(header)
+            .ok_or_else(|| format_error(&format!("its header is {header:?}")))?;
+        let unsupported =
+            |found| Error::Unsupported { path: path.to_owned(), key: "array".into(), found };
+        let stored = stored(&descr).ok_or_else(|| unsupported(format!("of dtype {descr}")))?;
+        if shape.len() > MAX_RANK {
+            return Err(unsupported(format!("of {} axes", shape.len())));
+        }
+        let expected = stored
+            .bytes(&shape)
+            .ok_or_else(|| format_error(&format!("shape {shape:?} is impossible")))?;
+        let found = length - start;
+        if found < expected {
+            return Err(Error::Length { path: path.to_owned(), expected, found });
+        }
+        Ok(Array { stored, fortran_order, shape, start })
+    }
 }
 
 /// The element type of a `descr`: byte order, kind, size.
