@@ -13,7 +13,7 @@ use nn::{
     data::{DataLoader, LoaderOptions, Order},
     load_model,
     optim::{Groups, Sgd, SgdOptions},
-    train::{Clock, Outcome, StepOutput, TrainOptions, Trainer},
+    train::{Best, Clock, Outcome, StepOutput, TrainOptions, Trainer},
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -312,4 +312,59 @@ fn stopped_before_the_first_step_a_run_still_leaves_a_checkpoint() {
     assert_eq!(outcome, Outcome::Interrupted { checkpoint: Some(path) });
     run_for(directory.path(), usize::MAX);
     assert!(std::fs::read(directory.path().join("run.safetensors")).unwrap() == reference().0);
+}
+
+/// What a run leaves that compares epochs by `rule`, with patience and the best weights kept; stopped after `steps`.
+fn patient(directory: &Path, rule: Best, steps: usize) -> Outcome {
+    let options = TrainOptions {
+        best: Some(rule),
+        patience: Some(1),
+        best_weights: Some(directory.join("best.safetensors")),
+        ..options(directory, EPOCHS)
+    };
+    let stop = options.stop.clone();
+    let mut left = steps;
+    let outcome = train(options, &mut Net::new(), move |_| {
+        left = left.saturating_sub(1);
+        stop.store(left == 0, Ordering::Relaxed);
+    });
+    outcome.expect("nothing is wrong")
+}
+
+#[test]
+fn patience_ends_a_run_and_the_best_weights_are_those_of_the_best_epoch() {
+    // The loss falls, so that by this rule the first epoch is the best, and the second the last.
+    let worst_first = || Best::Largest("test_loss".into());
+    let directory = tempfile::tempdir().unwrap();
+    let Outcome::Finished { best, .. } = patient(directory.path(), worst_first(), usize::MAX)
+    else {
+        panic!("nobody stops it")
+    };
+    assert_eq!(best.map(|b| b.0), Some(0));
+    let log = log_without_seconds(directory.path());
+    assert_eq!(log.iter().filter(|l| l["kind"] == "epoch").count(), 2);
+    // Stopped in the second epoch and resumed it ends at the same place with the same bits.
+    let stopped = tempfile::tempdir().unwrap();
+    let interrupted = patient(stopped.path(), worst_first(), STEPS_PER_EPOCH + 1);
+    assert!(matches!(interrupted, Outcome::Interrupted { .. }));
+    patient(stopped.path(), worst_first(), usize::MAX);
+    for file in ["best.safetensors", "run.safetensors"] {
+        let [a, b] = [&directory, &stopped].map(|d| std::fs::read(d.path().join(file)).unwrap());
+        assert!(a == b, "{file} differs");
+    }
+    // Finished is finished.
+    assert!(matches!(patient(stopped.path(), worst_first(), 1), Outcome::Finished { .. }));
+    // With the right rule all epochs are made, and the last is the best.
+    let whole = tempfile::tempdir().unwrap();
+    patient(whole.path(), Best::Smallest("test_loss".into()), usize::MAX);
+    let (mut last, mut best) = (Net::new(), Net::new());
+    load_model(whole.path().join("best.safetensors"), &mut best).unwrap();
+    let log = log_without_seconds(whole.path());
+    assert_eq!(log.iter().filter(|l| l["kind"] == "epoch").count(), EPOCHS);
+    let reference = options(tempfile::tempdir().unwrap().path(), EPOCHS);
+    train(TrainOptions { checkpoint: None, metrics: None, ..reference }, &mut last, |_| {})
+        .unwrap();
+    for ((name, a), (_, b)) in last.state_dict().iter().zip(best.state_dict()) {
+        assert_eq!(a.to_f64_vec(), b.to_f64_vec(), "{name}");
+    }
 }

@@ -60,6 +60,10 @@ pub struct TrainOptions {
     pub clip_norm: Option<f64>,
     /// The metric for which the best epoch is kept in mind. Default none.
     pub best: Option<Best>,
+    /// End the run after so many epochs in a row that are not better than the best (early stopping). Default: do not.
+    pub patience: Option<usize>,
+    /// Where the state dict of the best epoch is kept, for [`load_model`](crate::load_model). Default: nowhere.
+    pub best_weights: Option<PathBuf>,
     /// The checkpoint: read first if it is there, written after each epoch, when stopped, and as often as
     /// `checkpoint_steps` and `checkpoint_seconds` say. Default none.
     pub checkpoint: Option<PathBuf>,
@@ -85,6 +89,8 @@ impl Default for TrainOptions {
             accumulate: 1,
             clip_norm: None,
             best: None,
+            patience: None,
+            best_weights: None,
             checkpoint: None,
             checkpoint_steps: None,
             checkpoint_seconds: Some(300.0),
@@ -98,7 +104,7 @@ impl Default for TrainOptions {
 impl TrainOptions {
     /// The options that change a run's bits (or the lines of its log), to be compared on resuming.
     pub(super) fn identity(&self) -> Value {
-        json!({
+        let mut identity = json!({
             "epochs": self.epochs,
             "seed": self.seed,
             "clock": format!("{:?}", self.clock),
@@ -106,6 +112,11 @@ impl TrainOptions {
             "clip_norm": self.clip_norm,
             "best": self.best.as_ref().map(|best| format!("{best:?}")),
             "log_steps": self.log_steps,
-        })
+        });
+        // Only where it is used: checkpoints written before it was an option stay valid.
+        if let Some(patience) = self.patience {
+            identity["patience"] = patience.into();
+        }
+        identity
     }
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Context, Error, Module, Result,
-    checkpoint::{Checkpoint, in_file},
+    checkpoint::{Checkpoint, in_file, save_model},
     data::{BoxError, DataLoader, Dataset},
     optim::{Optimizer, clip_grad_norm},
     schedule::Schedule,
@@ -103,7 +103,7 @@ impl<'a, M: Module> Trainer<'a, M> {
         self
     }
 
-    /// Trains until all epochs are done or the stop flag is set.
+    /// Trains until all epochs are done, [`TrainOptions::patience`] is at its end, or the stop flag is set.
     ///
     /// Goes on from [`TrainOptions::checkpoint`] if that file is there. With the same arguments the result, and the
     /// checkpoint's bytes, are the same for any number of threads and interruptions. `model` has to have values.
@@ -161,7 +161,7 @@ impl<'a, M: Module> Trainer<'a, M> {
             schedule,
             before_step: self.before_step.as_deref_mut(),
         };
-        while run.state.counters.epoch < options.epochs {
+        while run.state.counters.epoch < options.epochs && !run.is_stale() {
             if !run.train_epoch(loader, &mut step)? {
                 run.save()?;
                 return Ok(Outcome::Interrupted { checkpoint: options.checkpoint.clone() });
@@ -394,7 +394,7 @@ impl<M: Module> Run<'_, '_, M> {
             let evaluated = evaluated.map_err(|source| Error::Evaluation { epoch, source })?;
             metrics.extend(evaluated.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
-        self.keep_best(epoch, &metrics);
+        self.keep_best(epoch, &metrics)?;
         let seconds = self.epoch.seconds();
         self.log("epoch", &metrics, Some(seconds))?;
         let mut text: String =
@@ -408,9 +408,16 @@ impl<M: Module> Run<'_, '_, M> {
         self.save()
     }
 
-    fn keep_best(&mut self, epoch: usize, metrics: &BTreeMap<String, f64>) {
-        let Some(rule) = &self.options.best else { return };
-        let Some(&value) = metrics.get(rule.metric()) else { return };
+    /// Whether the best epoch is longer ago than there is patience.
+    fn is_stale(&self) -> bool {
+        let counters = &self.state.counters;
+        let best = counters.best_epoch.map_or(0, |best| best + 1);
+        self.options.patience.is_some_and(|patience| counters.epoch >= best + patience)
+    }
+
+    fn keep_best(&mut self, epoch: usize, metrics: &BTreeMap<String, f64>) -> Result<()> {
+        let Some(rule) = &self.options.best else { return Ok(()) };
+        let Some(&value) = metrics.get(rule.metric()) else { return Ok(()) };
         let better = match &self.state.best {
             None => !value.is_nan(),
             Some((_, best)) => rule.is_better(value, *best),
@@ -418,7 +425,12 @@ impl<M: Module> Run<'_, '_, M> {
         if better {
             self.state.best = Some((rule.metric().to_owned(), value));
             self.state.counters.best_epoch = Some(epoch);
+            // Before the checkpoint that knows of it: a run killed between the two makes the same epoch and file again.
+            if let Some(path) = &self.options.best_weights {
+                save_model(path, self.model)?;
+            }
         }
+        Ok(())
     }
 
     fn log(
