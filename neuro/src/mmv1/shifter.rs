@@ -7,18 +7,14 @@ use nn::{
 };
 use tensor::{GridSample, SampleMode, SamplePadding, Tensor};
 
-/// Height and width of a frame in pixels.
+use super::Mmv1Config;
+
+/// Height and width of a published frame in pixels.
 pub const FRAME: [usize; 2] = [60, 80];
 
-/// What an output of 1 means: a shift of 80/5.5 pixels to the right, 60/5.5 down, a turn of 45 degrees.
-const UNITS: [f64; 3] = [80.0 / 5.5, 60.0 / 5.5, 45.0];
-
-/// The point `(x, y)` about which images turn: as published, where it was meant as (row, column) (section 6 of the
-/// specification), so not the middle of the frame.
-const PIVOT: [f64; 2] = [30.0, 40.0];
-
-/// Columns of the behavior that tell where the animal looks: theta, phi, pitch, roll.
-const GAZE: [i64; 4] = [4, 3, 1, 2];
+/// What an output of 1 means: a shift by the frame's width / 5.5 to the right, its height / 5.5 down, a turn of 45 degrees.
+const SHARE: f64 = 5.5;
+const TURN_DEG: f64 = 45.0;
 
 /// A small net from gaze to shift and turn of the image, and the image so moved.
 #[derive(Module)]
@@ -26,13 +22,22 @@ pub struct Shifter {
     /// `[3]`, added to the net's output.
     bias: Param,
     layers: Sequential,
+    /// Columns of the behavior.
+    #[module(skip)]
+    gaze: Vec<i64>,
+    #[module(skip)]
+    frame: [usize; 2],
+    #[module(skip)]
+    pivot: [f64; 2],
 }
 
 impl Shifter {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(config: &Mmv1Config) -> Self {
+        // A model that does not shift has the net all the same, as published.
+        let inputs = config.gaze.len().max(1);
         let layers = Sequential::new()
-            .with(BatchNorm2d::new(4))
-            .with(Linear::new(4, 256))
+            .with(BatchNorm2d::new(inputs))
+            .with(Linear::new(inputs, 256))
             .with(BatchNorm2d::new(256))
             .with(Tanh)
             .with(Linear::new(256, 256))
@@ -40,29 +45,37 @@ impl Shifter {
             .with(Tanh)
             .with(Linear::new(256, 3))
             .with(Tanh);
-        Shifter { bias: Param::new([3], Init::Constant(0.0)), layers }
+        Shifter {
+            bias: Param::new([3], Init::Constant(0.0)),
+            layers,
+            gaze: config.gaze.iter().map(|&c| c as i64).collect(),
+            frame: config.frame,
+            pivot: config.pivot,
+        }
     }
 
     /// Shift to the right and down in pixels and turn in degrees, `[N T, 3]`, for behavior `[N, T, behaviors]`.
     pub fn shift(&self, behavior: &Var, cx: &mut Context) -> Var {
         let device = behavior.value().device();
-        let gaze = behavior.index_select(-1, &Tensor::new(&GAZE, [4]).to_device(device));
+        let columns = self.gaze.len();
+        let gaze = behavior.index_select(-1, &Tensor::new(&self.gaze, [columns]).to_device(device));
         let [n, t, _] = behavior.value().dims_of();
-        let out = self.layers.call(&gaze.reshape([n * t, 4]), cx);
-        &(&out + &cx.var(&self.bias)) * &constant(&UNITS, &[3], behavior)
+        let out = self.layers.call(&gaze.reshape([n * t, columns]), cx);
+        let [height, width] = self.frame.map(|pixels| pixels as f64 / SHARE);
+        &(&out + &cx.var(&self.bias)) * &constant(&[width, height, TURN_DEG], &[3], behavior)
     }
 
-    /// Frames `[N, T, 1, 60, 80]` moved by [`shift`](Self::shift): bilinear, zeros from outside.
+    /// Frames `[N, T, 1, H, W]` moved by [`shift`](Self::shift): bilinear, zeros from outside.
     pub fn shifted(&self, images: &Var, behavior: &Var, cx: &mut Context) -> Var {
         let [n, t, ..] = images.value().dims_of::<5>();
-        let theta = affine(&self.shift(behavior, cx));
+        let theta = affine(&self.shift(behavior, cx), self.frame, self.pivot);
         let how = GridSample {
             mode: SampleMode::Bilinear,
             padding: SamplePadding::Zeros,
             align_corners: true,
         };
-        let frames = images.reshape([n * t, 1, FRAME[0], FRAME[1]]);
-        frames.grid_sample(&theta.affine_grid(FRAME, true), &how).reshape(images.shape())
+        let frames = images.reshape([n * t, 1, self.frame[0], self.frame[1]]);
+        frames.grid_sample(&theta.affine_grid(self.frame, true), &how).reshape(images.shape())
     }
 }
 
@@ -80,14 +93,14 @@ fn constant(values: &[f64], shape: &[usize], like: &Var) -> Var {
 /// u' = cos u - sin h/w v + (cos dx - sin dy + pivot_x - w) / w        dx = w - pivot_x - shift_x
 /// v' = sin w/h u + cos v + (sin dx + cos dy + pivot_y - h) / h        dy = h - pivot_y - shift_y
 /// ```
-fn affine(shift: &Var) -> Var {
-    let [h, w] = FRAME.map(|pixels| (pixels - 1) as f64 / 2.0);
+fn affine(shift: &Var, frame: [usize; 2], pivot: [f64; 2]) -> Var {
+    let [h, w] = frame.map(|pixels| (pixels - 1) as f64 / 2.0);
     let angle = shift.select(1, 2).mul_scalar(-std::f64::consts::PI / 180.0);
     let (cos, sin) = (angle.cos(), angle.sin());
-    let dx = shift.select(1, 0).affine(-1.0, w - PIVOT[0]);
-    let dy = shift.select(1, 1).affine(-1.0, h - PIVOT[1]);
-    let x = (&(&cos * &dx) - &(&sin * &dy)).affine(1.0 / w, (PIVOT[0] - w) / w);
-    let y = (&(&sin * &dx) + &(&cos * &dy)).affine(1.0 / h, (PIVOT[1] - h) / h);
+    let dx = shift.select(1, 0).affine(-1.0, w - pivot[0]);
+    let dy = shift.select(1, 1).affine(-1.0, h - pivot[1]);
+    let x = (&(&cos * &dx) - &(&sin * &dy)).affine(1.0 / w, (pivot[0] - w) / w);
+    let y = (&(&sin * &dx) + &(&cos * &dy)).affine(1.0 / h, (pivot[1] - h) / h);
     let rows = [
         Var::stack(&[&cos, &sin.mul_scalar(-h / w), &x], 1),
         Var::stack(&[&sin.mul_scalar(w / h), &cos, &y], 1),
@@ -109,7 +122,8 @@ mod tests {
             align_corners: true,
         };
         let moved = |shift: [f64; 3]| {
-            let theta = affine(&Var::constant(Tensor::new(&shift, [1, 3])));
+            let shift = Var::constant(Tensor::new(&shift, [1, 3]));
+            let theta = affine(&shift, FRAME, [30.0, 40.0]);
             let moved = image.grid_sample(&theta.affine_grid(FRAME, true), &how);
             moved.value().to_f64_vec()
         };
