@@ -24,6 +24,7 @@ use crate::{
     settings,
 };
 
+mod condition;
 mod cost;
 mod epochs;
 mod receptive_fields;
@@ -32,6 +33,7 @@ mod scenes;
 mod shapes;
 mod sudoku;
 mod transfer;
+mod v1;
 
 /// How large an experiment is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -184,6 +186,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     rsa::EXPERIMENT,
     sudoku::EXPERIMENT,
     transfer::EXPERIMENT,
+    v1::EXPERIMENT,
 ];
 
 fn find(name: &str) -> Outcome<&'static Experiment> {

@@ -35,6 +35,7 @@ fn mmv1(run: &Run) -> Result<()> {
         shifter: run.attr("shifter")?,
         // The vectors are made without dropout.
         dropout: 0.0,
+        ..Mmv1Config::default()
     };
     let mut model = Mmv1::new(&config);
     if run.name().ends_with("_lp2") {
