@@ -58,6 +58,31 @@ pub enum Error {
         found: String,
     },
 
+    /// A data set is not laid out as it should be.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    Malformed {
+        /// The file or folder.
+        path: PathBuf,
+        /// What should have been there.
+        expected: String,
+        /// What was there.
+        found: String,
+    },
+
+    /// Images are not of one size where they must be.
+    #[error(
+        "image {index} is {} x {}, others are {} x {}; resize or crop them to one size",
+        found.0, found.1, expected.0, expected.1
+    )]
+    ImageSize {
+        /// The image's place in its set.
+        index: usize,
+        /// Height and width of those before it.
+        expected: (usize, usize),
+        /// Its height and width.
+        found: (usize, usize),
+    },
+
     /// The first line is not the header of this format.
     #[error("{path}, line {line}: expected the header {expected:?}, found {found:?}")]
     Header {
@@ -176,7 +201,7 @@ pub enum Error {
 
 fn suggestion(similar: &[&str]) -> String {
     match similar {
-        [] => "vision::models::MODELS lists them all".into(),
+        [] => "`cargo xtask model list` shows them all".into(),
         names => format!("did you mean {}?", names.join(" or ")),
     }
 }

@@ -1,5 +1,6 @@
 //! Image models and data sets.
 
+pub mod augment;
 pub mod datasets;
 mod error;
 pub mod imagenet;

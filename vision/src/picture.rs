@@ -2,41 +2,17 @@
 
 use std::path::Path;
 
-use image::{DynamicImage, ImageReader, Limits};
 use tensor::{DType, Interpolate, InterpolateMode, Tensor};
 
-use crate::{Error, imagenet};
-
-/// More pixels along an edge than cameras have: a decoder is not to take memory for more.
-const MOST_PIXELS: u32 = 32_768;
+use crate::{Error, datasets::Image, imagenet};
 
 /// Decodes a PNG or JPEG file to `[1, 3, H, W]`, f32 of 0 to 255. Gray is repeated, transparency ignored.
 ///
 /// # Errors
 /// [`Error::Image`] if the file cannot be read or decoded.
 pub fn read(path: impl AsRef<Path>) -> Result<Tensor, Error> {
-    let path = path.as_ref();
-    let wrong = |reason: String| Error::Image { path: path.to_owned(), reason };
-    let mut reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(|e| wrong(e.to_string()))?;
-    let mut limits = Limits::default();
-    (limits.max_image_width, limits.max_image_height) = (Some(MOST_PIXELS), Some(MOST_PIXELS));
-    reader.limits(limits);
-    let picture = reader.decode().map_err(|e| wrong(e.to_string()))?;
-    Ok(as_tensor(picture))
-}
-
-/// A picture that is in memory, in any format, as [`read`] gives it.
-pub(crate) fn decoded(bytes: &[u8]) -> image::ImageResult<Tensor> {
-    image::load_from_memory(bytes).map(as_tensor)
-}
-
-fn as_tensor(picture: DynamicImage) -> Tensor {
-    let picture = picture.into_rgb8();
-    let (w, h) = (picture.width() as usize, picture.height() as usize);
-    let pixels = Tensor::new(picture.as_raw().as_slice(), [1, h, w, 3]);
-    pixels.permute(&[0, 3, 1, 2]).to_dtype(DType::F32).contiguous()
+    let pixels = Image::read(path)?.to_tensor().unsqueeze(0);
+    Ok(pixels.to_dtype(DType::F32))
 }
 
 /// How a picture becomes an input, as torchvision's `ImageClassification` does; the default is that of most of its models.

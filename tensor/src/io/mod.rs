@@ -18,7 +18,7 @@ pub use npy::{read_npy, read_npy_from, write_npy};
 pub use npy_file::NpyFile;
 pub use npz::read_npz;
 pub use safetensors::{SafetensorsFile, write_safetensors};
-pub use torch::read_pth;
+pub use torch::{Pickled, read_pickled_dict, read_pth};
 
 // Both formats are little-endian, and elements are copied between file and memory as they are.
 const _: () = assert!(cfg!(target_endian = "little"), "tensor::io needs a little-endian machine");

@@ -430,7 +430,9 @@ mod tests {
                 .ends_with("did you mean resnet18 or resnet101 or resnet34?")
         );
         assert!(message("ConvNeXt-Tiny", &config).contains("did you mean convnext_tiny"));
-        assert!(message("transformer", &config).contains("vision::models::MODELS lists them all"));
+        assert!(
+            message("transformer", &config).contains("`cargo xtask model list` shows them all")
+        );
     }
 
     #[test]

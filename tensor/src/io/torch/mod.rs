@@ -5,6 +5,8 @@
 
 mod pickle;
 
+pub use pickle::{Pickled, read_pickled_dict};
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     fs::File,

@@ -14,8 +14,12 @@ pub(super) type Id = usize;
 /// What a pickle may hold.
 #[derive(Clone, Debug)]
 pub(super) enum Object {
-    /// None, truth values, floats, bytes: what state dicts have beside tensors, and nobody asks for.
+    /// None, truth values, floats: what state dicts have beside tensors, and nobody asks for.
     Other,
+    /// Bytes that are no text: texts of Python 2 may be either.
+    Bytes(Vec<u8>),
+    /// An array of NumPy, and the tuple of its state once it is known.
+    Array(Option<Id>),
     Int(i64),
     Text(String),
     /// Also sets and `torch.Size`.
@@ -53,6 +57,10 @@ pub(super) enum Name {
     /// `_rebuild_parameter(tensor, …)`.
     Parameter,
     Storage(Stored),
+    /// `_reconstruct(class, shape, dtype)` of NumPy, which `BUILD` then gives its state.
+    Array,
+    /// `_codecs.encode(text, "latin1")`: how Python 3 writes bytes for Python 2.
+    Encode,
     /// Something that is data, but whose contents are not wanted: options, numbers of NumPy, devices.
     Ignored,
 }
@@ -84,11 +92,10 @@ fn name(module: &str, name: &str) -> Option<Name> {
         ("torch", "device" | "dtype" | "Generator") => Name::Ignored,
         ("torch", "float32" | "float64" | "float16" | "bfloat16" | "int64") => Name::Ignored,
         ("argparse", "Namespace") => Name::Ignored,
-        ("_codecs", "encode") => Name::Ignored,
+        ("_codecs", "encode") => Name::Encode,
         ("numpy", "dtype" | "ndarray") => Name::Ignored,
-        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct") => {
-            Name::Ignored
-        }
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Name::Ignored,
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Name::Array,
         ("pathlib", "Path" | "PosixPath" | "PurePosixPath" | "WindowsPath") => Name::Ignored,
         _ => return None,
     })
@@ -107,6 +114,90 @@ pub(super) struct Input<'a> {
 }
 
 type Result<T> = std::result::Result<T, String>;
+
+/// A value of a pickled dictionary, see [`read_pickled_dict`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Pickled {
+    /// Bytes, or an array of bytes of NumPy of any shape.
+    Bytes(Vec<u8>),
+    /// A list of numbers.
+    Numbers(Vec<i64>),
+    /// A list of texts.
+    Texts(Vec<String>),
+    /// A text.
+    Text(String),
+    /// Anything else.
+    Other,
+}
+
+/// Reads a pickled dictionary whose keys are texts, as data sets have it (CIFAR's batches): bytes, arrays of bytes, lists of
+/// numbers and of texts. No code in it is run: names are looked up in the list of [`read_pth`](super::read_pth).
+///
+/// # Errors
+/// A reason, if it is damaged, no dictionary, or asks for code.
+pub fn read_pickled_dict(bytes: &[u8]) -> Result<Vec<(String, Pickled)>> {
+    let left = bytes.len() as u64;
+    let pickle = read(&mut Input { reader: &mut &*bytes, left })?;
+    let Object::Dict(pairs) = &pickle.objects[pickle.root] else {
+        return Err(format!("it holds {}", kind(&pickle.objects[pickle.root])));
+    };
+    let key = |id: Id| match &pickle.objects[id] {
+        Object::Text(text) => Ok(text.clone()),
+        // Of Python 3, for Python 2.
+        Object::Bytes(bytes) => Ok(String::from_utf8_lossy(bytes).into_owned()),
+        other => Err(format!("a key is {}", kind(other))),
+    };
+    pairs.iter().map(|&(name, value)| Ok((key(name)?, pickle.value(value)))).collect()
+}
+
+impl Pickle {
+    fn value(&self, id: Id) -> Pickled {
+        match &self.objects[id] {
+            Object::Bytes(bytes) => Pickled::Bytes(bytes.clone()),
+            Object::Text(text) => Pickled::Text(text.clone()),
+            Object::Array(Some(state)) => self.array(*state).unwrap_or(Pickled::Other),
+            Object::List(items) => self.list(items).unwrap_or(Pickled::Other),
+            _ => Pickled::Other,
+        }
+    }
+
+    fn list(&self, items: &[Id]) -> Option<Pickled> {
+        let number = |&id: &Id| match &self.objects[id] {
+            Object::Int(n) => Some(*n),
+            _ => None,
+        };
+        let text = |&id: &Id| match &self.objects[id] {
+            Object::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        let numbers: Option<Vec<i64>> = items.iter().map(number).collect();
+        numbers
+            .map(Pickled::Numbers)
+            .or_else(|| Some(Pickled::Texts(items.iter().map(text).collect::<Option<_>>()?)))
+    }
+
+    /// `(version, shape, dtype, whether in Fortran's order, bytes)`, if its elements are bytes in C's order.
+    fn array(&self, state: Id) -> Option<Pickled> {
+        let Object::List(parts) = &self.objects[state] else { return None };
+        let &[_version, shape, _dtype, _fortran, bytes] = &parts[..] else { return None };
+        let Object::List(shape) = &self.objects[shape] else { return None };
+        let lengths = shape.iter().map(|&id| match self.objects[id] {
+            Object::Int(n) => usize::try_from(n).ok(),
+            _ => None,
+        });
+        let count = lengths
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .try_fold(1usize, usize::checked_mul)?;
+        let bytes = match &self.objects[bytes] {
+            Object::Bytes(bytes) => bytes.clone(),
+            Object::Text(text) => text.clone().into_bytes(),
+            _ => return None,
+        };
+        (bytes.len() == count).then_some(Pickled::Bytes(bytes))
+    }
+}
 
 impl Input<'_> {
     fn bytes(&mut self, count: u64) -> Result<Vec<u8>> {
@@ -301,6 +392,14 @@ impl Machine {
                 self.stack.push(argument(0)?);
                 return Ok(());
             }
+            Name::Array => Object::Array(None),
+            Name::Encode => {
+                let text = self.text(argument(0)?)?;
+                // Latin-1 is the first 256 characters.
+                let bytes: Option<Vec<u8>> =
+                    text.chars().map(|c| (c as u32).try_into().ok()).collect();
+                bytes.map_or(Object::Other, Object::Bytes)
+            }
             Name::Ignored => Object::Other,
             Name::Storage(_) => return Err("its pickle calls a type of storage".into()),
         };
@@ -420,12 +519,12 @@ impl Machine {
                 b'U' | b'C' => {
                     let count = input.byte()?;
                     let bytes = input.bytes(count.into())?;
-                    self.push(String::from_utf8(bytes).map_or(Object::Other, Object::Text));
+                    self.push(text_or_bytes(bytes));
                 }
                 b'T' | b'B' => {
                     let count = u32::from_le_bytes(input.array()?);
                     let bytes = input.bytes(count.into())?;
-                    self.push(String::from_utf8(bytes).map_or(Object::Other, Object::Text));
+                    self.push(text_or_bytes(bytes));
                 }
                 // Containers.
                 b')' | b']' | 0x8f => self.push(Object::List(Vec::new())),
@@ -497,8 +596,13 @@ impl Machine {
                     let (arguments, callable) = (self.pop()?, self.pop()?);
                     self.call(callable, arguments)?;
                 }
-                // BUILD: attributes, of which none is wanted (a state dict has `_metadata`).
-                b'b' => drop(self.pop()?),
+                // BUILD: attributes, of which none is wanted (a state dict has `_metadata`) but what an array holds.
+                b'b' => {
+                    let (state, of) = (self.pop()?, self.top()?);
+                    if let Object::Array(known) = &mut self.objects[of] {
+                        *known = Some(state);
+                    }
+                }
                 b'Q' => {
                     let id = self.pop()?;
                     let storage = self.storage(id)?;
@@ -514,6 +618,10 @@ impl Machine {
     }
 }
 
+fn text_or_bytes(bytes: Vec<u8>) -> Object {
+    String::from_utf8(bytes).map_or_else(|error| Object::Bytes(error.into_bytes()), Object::Text)
+}
+
 /// A little-endian number of any length; what does not fit into 64 bits is of no use here.
 fn long(bytes: &[u8]) -> Object {
     if bytes.len() > 8 {
@@ -527,7 +635,9 @@ fn long(bytes: &[u8]) -> Object {
 
 fn kind(object: &Object) -> &'static str {
     match object {
-        Object::Other => "none, a float or bytes",
+        Object::Other => "none or a float",
+        Object::Bytes(_) => "bytes",
+        Object::Array(_) => "an array of NumPy",
         Object::Int(_) => "a number",
         Object::Text(_) => "a text",
         Object::List(_) => "a list",

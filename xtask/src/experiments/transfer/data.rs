@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use nn::data::BoxError;
-use tensor::{InterpolateMode, Stream, Tensor};
+use tensor::{DType, InterpolateMode, Stream, Tensor};
 use vision::{
     datasets::{
-        dtd10,
+        ImageSet, Split, dtd10,
         transfer::{Labeled, TransferSet},
     },
     picture::{self, Preprocess},
@@ -40,12 +40,21 @@ pub(super) struct Data {
 /// The set of this name; those that are not built in are in `root`.
 pub(super) fn load(set: &str, root: Option<&Path>) -> anyhow::Result<Data> {
     if set == "dtd10" {
-        let samples = |textures: Vec<dtd10::Texture>| {
-            let sample = |(picture, label)| Sample { source: Source::Memory(picture), label };
-            textures.into_iter().map(sample).collect()
+        let samples = |set: &ImageSet| -> anyhow::Result<Vec<Sample>> {
+            set.iter()
+                .map(|item| {
+                    let (image, label) = item?;
+                    let picture = image.to_tensor().unsqueeze(0).to_dtype(DType::F32);
+                    Ok(Sample { source: Source::Memory(picture), label })
+                })
+                .collect()
         };
-        let classes = dtd10::classes().len();
-        return Ok(Data { classes, train: samples(dtd10::train()), test: samples(dtd10::test()) });
+        let (train, test) = (dtd10(Split::Train), dtd10(Split::Test));
+        return Ok(Data {
+            classes: train.classes().len(),
+            train: samples(&train)?,
+            test: samples(&test)?,
+        });
     }
     let Some(set) = TransferSet::of_folder(set) else { bail!("there is no data set {set}") };
     let splits = set.read(root.context("a data set that is not built in needs --data")?)?;
