@@ -28,7 +28,7 @@ fn one_family_passes_and_is_counted() {
     let text = prints(&["--filter", "ops/conv2d/"]);
     assert!(text.contains("ops/conv2d  23      0       0"), "{text}");
     let text = prints(&["--filter", "weight_decay_groups"]);
-    assert!(text.contains("not supported: weight_decay_groups 3"), "{text}");
+    assert!(text.contains("optim/weight_decay_groups  3       0       0"), "{text}");
 }
 
 #[test]
@@ -51,6 +51,7 @@ fn wrong_words_and_missing_files_are_told() {
     fails(&["--filter", "no such case"], 1, "error: no case's name contains \"no such case\"");
     fails(&["--gradients", "--filter", "no such op"], 1, "error: no op's name contains");
     fails(&["--cases", "3"], 2, "--gradients");
+    fails(&["--gradients", "--cases", "0"], 2, "--cases 0: expected at least 1");
     fails(&["--trim", "/tmp"], 2, "--goldens <DIR>");
 }
 

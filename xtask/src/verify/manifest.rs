@@ -210,6 +210,7 @@ embedded!(
     "models.safetensors",
     "mmv1.safetensors",
     "stats.safetensors",
+    "data.safetensors",
 );
 
 fn read(path: &PathBuf) -> Result<Vec<u8>> {

@@ -24,6 +24,8 @@ use std::{
 use anyhow::{Result, ensure};
 use tensor::DType;
 
+use crate::failure::{self, Outcome};
+
 use cases::Run;
 use manifest::{Case, Goldens};
 pub use summary::{Failure, Family, Summary};
@@ -58,7 +60,14 @@ const GRADIENT_CASES: u64 = 100;
 ///
 /// # Errors
 /// If the reference vectors cannot be read, nothing matches the filter, or something failed (after printing it).
-pub fn run(args: &VerifyArgs) -> Result<()> {
+pub fn run(args: &VerifyArgs) -> Outcome {
+    if args.cases == Some(0) {
+        return Err(failure::Failure::Usage("--cases 0: expected at least 1".to_owned()));
+    }
+    Ok(compare(args)?)
+}
+
+fn compare(args: &VerifyArgs) -> Result<()> {
     let filter = args.filter.as_deref().unwrap_or("");
     if args.gradients {
         let checked = gradients::check(filter, args.cases.unwrap_or(GRADIENT_CASES));

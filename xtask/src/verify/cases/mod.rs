@@ -2,6 +2,7 @@
 
 mod arrays;
 mod elementwise;
+mod images;
 mod layers;
 mod lpconv;
 mod mmv1;
@@ -47,6 +48,7 @@ const RUNNERS: &[&[Runner]] = &[
     mmv1::RUNNERS,
     models::RUNNERS,
     optim::RUNNERS,
+    images::RUNNERS,
     stats::RUNNERS,
 ];
 

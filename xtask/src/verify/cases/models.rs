@@ -31,7 +31,7 @@ const CONVERTED: &str = "lp2_";
 
 /// The model that a case's name means, without dropout and stochastic depth, as the vectors are made in training mode too:
 /// `lp2_resnet18_cifar100`, `sudoku_3x16`.
-fn named(run: &Run) -> Result<Box<dyn Forward>> {
+pub(super) fn named(run: &Run) -> Result<Box<dyn Forward>> {
     let name = run.name().trim_start_matches(CONVERTED).trim_start_matches("transfer_");
     if let Ok(info) = find(name) {
         return Ok(create(name, &info.config())?);
@@ -54,6 +54,12 @@ fn named(run: &Run) -> Result<Box<dyn Forward>> {
         config.stochastic_depth = Some(0.0);
     }
     Ok(create(name, &config)?)
+}
+
+/// Converts the model if the case's name says so; how many layers that were.
+pub(super) fn convert_as_named(run: &Run, model: &mut dyn Forward) -> Result<Option<usize>> {
+    let Some(name) = run.name().strip_prefix(CONVERTED) else { return Ok(None) };
+    Ok(Some(convert(model, &paper_conversion(name, 2.0))?.len()))
 }
 
 /// The weights of a hashed model in the middle of its converted layers, for three exponents.
@@ -86,11 +92,9 @@ struct Macs {
 fn model(run: &Run, mut model: Box<dyn Forward>) -> Result<()> {
     // The remark on PyTorch's own precision explains the tolerance.
     run.remarks(&["torch_f32_error"]);
-    if run.name().starts_with(CONVERTED) {
-        let layers =
-            convert(&mut *model, &paper_conversion(run.name().trim_start_matches(CONVERTED), 2.0))?;
+    if let Some(layers) = convert_as_named(run, &mut *model)? {
         let expected: usize = run.attr("lp_layers")?;
-        ensure!(layers.len() == expected, "{} layers were converted, not {expected}", layers.len());
+        ensure!(layers == expected, "{layers} layers were converted, not {expected}");
     }
     model.initialize(0, DType::F32, Device::Cpu);
     structure(run, &*model)?;

@@ -10,7 +10,10 @@ use nn::{
 };
 use tensor::Tensor;
 
-use super::{Run, Runner};
+use super::{
+    Run, Runner,
+    models::{convert_as_named, named},
+};
 
 pub(super) const RUNNERS: &[Runner] = &[
     Runner { prefix: "optim/", op: "sgd", run: steps },
@@ -19,6 +22,7 @@ pub(super) const RUNNERS: &[Runner] = &[
     Runner { prefix: "optim/", op: "cosine_schedule", run: cosine },
     Runner { prefix: "optim/", op: "ema", run: ema },
     Runner { prefix: "optim/", op: "clip_grad_norm", run: clip },
+    Runner { prefix: "optim/", op: "weight_decay_groups", run: weight_decay_groups },
 ];
 
 /// A module that is nothing but named tensors.
@@ -151,4 +155,21 @@ fn clip(run: &Run) -> Result<()> {
         run.result(&format!("out.{name}"), gradients.wrt(param.leaf()).clone());
     }
     Ok(())
+}
+
+/// Which parameters of a whole model decay, by name and in the model's order.
+fn weight_decay_groups(run: &Run) -> Result<()> {
+    let mut model = named(run)?;
+    convert_as_named(run, &mut *model)?;
+    let groups = Groups::timm(0.05);
+    let (decay, no_decay): (Vec<_>, Vec<_>) = model
+        .named_parameters()
+        .into_iter()
+        .partition(|(name, param)| groups.options(name, param).weight_decay == 0.05);
+    for (group, found) in [("decay", &decay), ("no_decay", &no_decay)] {
+        let expected: Vec<String> = run.attr(group)?;
+        let found: Vec<&String> = found.iter().map(|(name, _)| name).collect();
+        ensure!(expected.iter().eq(found.iter().copied()), "{group}: {found:?}, not {expected:?}");
+    }
+    run.numbers("out.counts", &[decay.len() as f64, no_decay.len() as f64])
 }
