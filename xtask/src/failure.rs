@@ -14,7 +14,16 @@ pub enum Failure {
 }
 
 /// More threads than any machine has cores: a typing error.
-pub(crate) const MOST_THREADS: usize = 1024;
+const MOST_THREADS: usize = 1024;
+
+/// The value of `--threads`.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn parse_threads(text: &str) -> Result<usize, String> {
+    let n = text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n));
+    n.ok_or_else(|| format!("--threads {text}: expected a whole number from 1 to {MOST_THREADS}"))
+}
 
 /// The result of a command.
 pub type Outcome<T = ()> = Result<T, Failure>;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::anyhow;
 use autograd::{
     profile::profile,
     trace::{NanTrace, watched},
@@ -15,7 +16,16 @@ use crate::failure::say;
 /// # Errors
 /// If the file cannot be written; this is tried before `f` runs.
 pub fn profiled<T>(file: &Path, f: impl FnOnce() -> T) -> anyhow::Result<T> {
-    let write = |text: &str| write_atomic(file, |w| w.write_all(text.as_bytes()));
+    // The error names the file, and its text the system's reason: not as its source once more.
+    let write = |text: &str| {
+        let written = write_atomic(file, |w| w.write_all(text.as_bytes()));
+        written.map_err(|error| match error {
+            tensor::Error::Write { path, source } => {
+                anyhow!("--profile {}: {source}", path.display())
+            }
+            other => other.into(),
+        })
+    };
     // Not after hours of work.
     write("")?;
     let (result, profile) = profile(f);
@@ -51,6 +61,8 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["traceEvents"][0]["name"], "exp");
         let nowhere = folder.path().join("no such folder").join("trace.json");
-        assert!(profiled(&nowhere, || panic!("must not run")).is_err());
+        let error = profiled(&nowhere, || panic!("must not run")).unwrap_err();
+        let message = format!("{error:#}");
+        assert_eq!(message.matches("No such file").count(), 1, "{message}");
     }
 }

@@ -58,8 +58,15 @@ fn the_list_names_every_workload_of_a_filter() {
     }
     let some = text(&bench(&["--list", "--filter", "gemm", "--filter", "adamw"]).stdout);
     assert_eq!(some.lines().count(), 3, "{some}");
-    // Opt-in: only where the exponent is named.
-    assert!(!names.iter().any(|n| n.ends_with("_dense")), "{names:?}");
+    // What runs on request only is there too, and says so.
+    let marked = |name: &str| {
+        let line = listed.lines().find(|l| l.starts_with(&format!("{name} "))).expect(name);
+        line.contains("(only by --filter …")
+    };
+    for name in ["conv7x7_256_8_p8_dense", "conv3x3_64_32_winograd", "dw31_64_56_fft"] {
+        assert!(marked(name), "{listed}");
+    }
+    assert!(!marked("dw31_64_56"), "{listed}");
     let pairs = text(&bench(&["--list", "--filter", "_p8"]).stdout);
     assert!(pairs.lines().any(|l| l.starts_with("conv7x7_256_8_p8_dense ")), "{pairs}");
     assert_eq!(pairs.lines().count(), 4, "{pairs}");
@@ -84,7 +91,11 @@ fn impossible_options_are_usage_errors() {
     );
     let vague = message(&["--filter", "_dense"], 2);
     assert!(vague.contains("asked for more exactly: conv7x7_64_32_p4_dense, "), "{vague}");
-    assert!(message(&["--threads", "0"], 2).contains("--threads 0"));
+    for n in ["0", "-1", "abc"] {
+        let expected = format!("--threads {n}: expected a whole number from 1 to 1024");
+        assert!(message(&["--threads", n], 2).contains(&expected), "{n}");
+    }
+    assert!(message(&["--versus", ""], 2).contains("--versus: expected a command"));
     assert!(message(&["--rounds", "0"], 2).contains("--rounds 0"));
     assert!(message(&["--timeout=-1"], 2).contains("--timeout"));
     for useless in [

@@ -44,6 +44,7 @@ fn an_instruction_set_that_is_not_there_is_named() {
         stderr(&wrong).contains("TENSOR_INSTRUCTION_SET=avx9000: this machine can act as portable")
     );
     assert!(chosen("portable").status.success());
+    assert!(chosen("").status.success());
 }
 
 /// The options of a run that takes a second or two.
@@ -94,7 +95,20 @@ fn usage_errors_end_with_code_2_and_say_what_is_known() {
     fails(&["reproduce", "sudoku", "--scale", "paper"], 2, "--data FILE");
     fails(&["reproduce", "shapes", "--seed", "3"], 2, "--seed has no meaning");
     fails(&["reproduce", "--condition", "lp2"], 2, "name it");
-    fails(&["reproduce", "sudoku", "--threads", "0"], 2, "--threads 0");
+    for n in ["0", "-1", "abc"] {
+        fails(
+            &["reproduce", "sudoku", "--threads", n],
+            2,
+            "expected a whole number from 1 to 1024",
+        );
+    }
+    fails(&["reproduce", "sudoku", "--dry-run", "--trace-nan"], 2, "cannot be used with");
+    fails(&["reproduce", "sudoku", "--dry-run", "--profile", "f"], 2, "cannot be used with");
+    fails(
+        &["reproduce", "sudoku", "--dry-run", "--data", "no.csv"],
+        1,
+        "--data no.csv: No such file",
+    );
 }
 
 #[test]

@@ -45,7 +45,11 @@ pub struct InstructionSetError {
 
 /// The instruction set that the environment asks for.
 fn requested() -> Result<Option<Isa>, InstructionSetError> {
-    let Some(found) = std::env::var_os(INSTRUCTION_SET_VARIABLE) else { return Ok(None) };
+    let found = std::env::var_os(INSTRUCTION_SET_VARIABLE).unwrap_or_default();
+    // `VARIABLE= program` is how a shell takes a setting away.
+    if found.is_empty() {
+        return Ok(None);
+    }
     let available = Isa::available();
     match available.iter().find(|isa| found == isa.name()) {
         Some(&isa) => Ok(Some(isa)),

@@ -59,7 +59,7 @@ pub enum CudaError {
     /// The compiler of kernels is missing.
     #[error(
         "no NVRTC (libnvrtc.so.13 or .12), which compiles the kernels; \
-         `pip install nvidia-cuda-nvrtc`, or set CUDA_HOME to a CUDA toolkit (looked in {}, and the system's libraries)",
+         `pip install nvidia-cuda-nvrtc`, or set CUDA_HOME to a CUDA toolkit (looked in {}the system's libraries)",
         list(tried)
     )]
     NoCompiler {
@@ -100,8 +100,9 @@ pub enum CudaError {
     },
 }
 
+/// The folders, each with a comma after it.
 fn list(folders: &[PathBuf]) -> String {
-    folders.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", ")
+    folders.iter().map(|f| format!("{}, ", f.display())).collect()
 }
 
 /// `Ok` if the driver's function `call` succeeded.

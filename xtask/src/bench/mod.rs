@@ -14,7 +14,7 @@ use tensor::Device;
 
 use crate::{
     devices,
-    failure::{Failure, MOST_THREADS, Outcome, nearest, say},
+    failure::{Failure, Outcome, nearest, parse_threads, say},
 };
 pub(crate) use compare::{Comparison, Contest};
 pub(crate) use peer::Place;
@@ -45,7 +45,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: String,
     /// Threads to compute with (default: all cores)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_threads, allow_hyphen_values = true)]
     threads: Option<usize>,
     /// Rounds of every workload, each of at least 0.2 seconds; the median counts
     #[arg(long, value_name = "R", default_value_t = 5)]
@@ -80,11 +80,11 @@ pub struct BenchArgs {
 pub fn run(args: &BenchArgs) -> Outcome {
     let threads = match args.threads {
         None => std::thread::available_parallelism().map_or(1, usize::from),
-        Some(n) if (1..=MOST_THREADS).contains(&n) => n,
-        Some(n) => {
-            return Err(Failure::Usage(format!("--threads {n}: expected 1 to {MOST_THREADS}")));
-        }
+        Some(n) => n,
     };
+    if args.versus.as_ref().is_some_and(|command| command.trim().is_empty()) {
+        return Err(Failure::Usage("--versus: expected a command, found nothing".to_owned()));
+    }
     if args.rounds == 0 {
         return Err(Failure::Usage("--rounds 0: expected at least 1".to_owned()));
     }
@@ -103,19 +103,10 @@ pub fn run(args: &BenchArgs) -> Outcome {
     if args.serve {
         return Ok(serve(threads, &place, timeout)?);
     }
-    let chosen = choose(&args.filter)?;
     if args.list {
-        for Workload { name, about, on_request, .. } in chosen {
-            match args.json {
-                true => {
-                    let line = json!({ "name": name, "about": about, "on_request": on_request });
-                    say!("{line}");
-                }
-                false => say!("{name:<24} {about}"),
-            }
-        }
-        return Ok(());
+        return list(args);
     }
+    let chosen = choose(&args.filter)?;
     if let Some(file) = &args.profile {
         let [workload] = &chosen[..] else {
             let names: Vec<&str> = chosen.iter().map(|w| w.name.as_str()).collect();
@@ -130,12 +121,34 @@ pub fn run(args: &BenchArgs) -> Outcome {
     measure(args, &chosen, threads, device, &place, timeout)
 }
 
+/// Every workload in whose name a filter is, also those that run on request only.
+fn list(args: &BenchArgs) -> Outcome {
+    let all = known(&args.filter)?;
+    let named =
+        |w: &&Workload| args.filter.is_empty() || args.filter.iter().any(|f| w.name.contains(f));
+    for Workload { name, about, on_request, .. } in all.iter().filter(named) {
+        if args.json {
+            say!("{}", json!({ "name": name, "about": about, "on_request": on_request }));
+            continue;
+        }
+        let when = on_request.as_ref().map(|part| format!(" (only by --filter …{part}…)"));
+        say!("{name:<24} {about}{}", when.unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// All workloads, if there is one for every filter.
+fn known(filters: &[String]) -> Result<Vec<Workload>, Failure> {
+    let all = workloads::all();
+    match filters.iter().find(|f| !all.iter().any(|w| w.name.contains(f.as_str()))) {
+        Some(wrong) => Err(Failure::Usage(format!("--filter {}", unknown(wrong)))),
+        None => Ok(all),
+    }
+}
+
 /// The workloads that a filter names, all if there is none.
 fn choose(filters: &[String]) -> Result<Vec<Workload>, Failure> {
-    let all = workloads::all();
-    if let Some(wrong) = filters.iter().find(|f| !all.iter().any(|w| w.name.contains(f.as_str()))) {
-        return Err(Failure::Usage(format!("--filter {}", unknown(wrong))));
-    }
+    let all = known(filters)?;
     let wanted = |w: &Workload| match &w.on_request {
         // What is opt-in never stands among the defaults, nor beside another program, unless it is named.
         Some(part) => filters.iter().any(|f| f.contains(part) && w.name.contains(f.as_str())),
@@ -204,6 +217,9 @@ fn measure(
         Some(command) => Some(Peer::shell(command, timeout)?),
         None => None,
     };
+    if let Some(busy) = probe::busy() {
+        eprintln!("{busy}");
+    }
     let mut report = Report::new(args.json, threads, probe::of(device, threads)?, other.is_some());
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.context("starting threads")?;

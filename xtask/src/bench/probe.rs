@@ -56,6 +56,21 @@ pub(super) fn probe(threads: usize) -> Peak {
     Peak { gflops, instructions: kernel.name, copy_gb_per_s }
 }
 
+/// A sentence if other programs have kept more than a quarter of a core busy for the last minute, where the system tells
+/// (Linux). Everything measured then is too slow by an unknown amount.
+pub(super) fn busy() -> Option<String> {
+    busy_of(&std::fs::read_to_string("/proc/loadavg").ok()?)
+}
+
+fn busy_of(loadavg: &str) -> Option<String> {
+    let load: f64 = loadavg.split_whitespace().next()?.parse().ok()?;
+    (load > 0.25).then(|| {
+        format!(
+            "this machine was busy before the first round (load average {load:.2}): times may be too long; trust cpu ms and ratios"
+        )
+    })
+}
+
 /// Far more than caches hold.
 const COPY_BYTES: usize = 64 << 20;
 
@@ -193,6 +208,13 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_busy_machine_is_told_from_a_quiet_one() {
+        assert_eq!(busy_of("0.07 0.13 0.71 1/123 4567"), None);
+        assert!(busy_of("4.26 5.24 3.93 6/217 28351").unwrap().contains("load average 4.26"));
+        assert_eq!(busy_of("?"), None);
+    }
 
     #[test]
     fn limits_are_plausible() {

@@ -150,6 +150,13 @@ impl Line {
     }
 }
 
+impl Line {
+    /// Whether the workload seems to do more than the machine can.
+    fn is_above_the_limit(&self) -> bool {
+        self.ours.share_of_peak.or(self.ours.share_of_copy).is_some_and(|share| share > 1.0)
+    }
+}
+
 /// The quartiles and the median between them, by linear interpolation.
 fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
     let mut sorted: Vec<f64> = values.collect();
@@ -215,6 +222,12 @@ impl Report {
     pub(super) fn summary(&self) {
         for (line, pair) in self.lines.iter().filter_map(|l| Some((l, l.pair.as_ref()?))) {
             self.tell(&pair.text(&line.workload));
+        }
+        if self.lines.iter().any(Line::is_above_the_limit) {
+            self.tell(
+                "more than 100 % of peak: work that is counted but left out (taps on padding or zeros of a mask, other algorithms), \
+                 or memory that stays in caches",
+            );
         }
         let ratios: Vec<(f64, &str)> = self
             .lines
@@ -317,6 +330,9 @@ mod tests {
         let json = serde_json::to_value(&line).unwrap();
         assert_eq!((json["ms"].as_f64(), json["ms_q1"].as_f64()), (Some(3.0), Some(2.0)));
         assert_eq!((json["ms_q3"].as_f64(), json["cpu_ms"].as_f64()), (Some(4.0), Some(6.0)));
+        assert!(!line.is_above_the_limit());
+        let slow = Peak { gflops: 1.0, ..PEAK };
+        assert!(Line::new("w", 2, &ours, &[], slow).is_above_the_limit());
         let gflops = json["gflops"].as_f64().unwrap();
         assert!((gflops - 4e-3 / 3e-3).abs() < 1e-12);
         assert!((json["share_of_peak"].as_f64().unwrap() - gflops / 8.0).abs() < 1e-12);

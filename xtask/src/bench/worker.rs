@@ -50,7 +50,9 @@ pub(super) fn profile(
 ) -> Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let mut prepared = (workload.prepare)(device);
-    (0..WARM_UP).for_each(|_| (prepared.step)());
+    // As warm as what is measured: a whole round before it.
+    let repetitions = warm_up(&mut prepared, device);
+    repeat(&mut prepared, repetitions, device);
     profiled(file, || (prepared.step)())
 }
 

@@ -6,12 +6,11 @@ use anyhow::{Context as _, anyhow};
 use lpconv::convert;
 use nn::ModuleExt;
 use serde::{Deserialize, Serialize};
-use tensor::Device;
 use vision::models::{ModelConfig, create};
 
-use super::{Experiment, Request, ScaleName, Session, run_info};
+use super::{Experiment, ScaleName, Session, run_info, without_options};
 use crate::{
-    failure::{Failure, Outcome},
+    failure::Outcome,
     flops::{BatchNormCost, Operations, count, fill_with_zeros},
     model::paper_conversion,
     report::{Cell, Claim, Number, Quantity, Report, Scale, Table, verdict},
@@ -23,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     paper: "Table 10 and Table 3 (E4): parameters and FLOPs",
     data: "none",
     demo: "half a minute",
-    trials,
+    trials: |request| without_options("cost", "counts what models are", request),
     has_trials: false,
     run,
     report,
@@ -90,23 +89,6 @@ struct Counted {
 
 /// The file of all [`Counted`], in the order of [`ROWS`].
 const FILE: &str = "counts.json";
-
-/// There is nothing to choose: the models are the same at every scale.
-fn trials(request: &Request) -> Outcome<Vec<String>> {
-    let given = [
-        ("--condition", !request.conditions.is_empty()),
-        ("--seed", !request.seeds.is_empty()),
-        ("--set", !request.set.is_empty()),
-        ("--data", request.data.is_some()),
-        ("--device", request.device != Device::Cpu),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) if request.named => {
-            Err(Failure::Usage(format!("cost counts what models are: {flag} has no meaning")))
-        }
-        _ => Ok(Vec::new()),
-    }
-}
 
 fn run(session: &Session) -> Outcome {
     let mut counted = Vec::new();

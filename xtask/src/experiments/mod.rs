@@ -189,6 +189,25 @@ pub const EXPERIMENTS: &[Experiment] = &[
     v1::EXPERIMENT,
 ];
 
+/// The trials of an experiment that has nothing to choose, as it computes the same at every scale: none. Options that would
+/// change it are an error where it was named; `reproduce` without names hands its options to every experiment, and those that
+/// mean others do no harm there.
+fn without_options(name: &str, does: &str, request: &Request) -> Outcome<Vec<String>> {
+    let given = [
+        ("--condition", !request.conditions.is_empty()),
+        ("--seed", !request.seeds.is_empty()),
+        ("--set", !request.set.is_empty()),
+        ("--data", request.data.is_some()),
+        ("--device", request.device != Device::Cpu),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((flag, _)) if request.named => {
+            Err(Failure::Usage(format!("{name} {does}: {flag} has no meaning")))
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
 fn find(name: &str) -> Outcome<&'static Experiment> {
     EXPERIMENTS.iter().find(|e| e.name == name).ok_or_else(|| {
         let names: Vec<&str> = EXPERIMENTS.iter().map(|e| e.name).collect();
@@ -220,6 +239,9 @@ pub fn reproduce(names: &[String], request: &Request) -> Outcome {
         return Err(Failure::Usage(
             "--set and --condition belong to one experiment: name it (see cargo xtask list)".into(),
         ));
+    }
+    if let Some(path) = &request.data {
+        std::fs::metadata(path).with_context(|| format!("--data {}", path.display()))?;
     }
     // Every request is checked before the first experiment runs: a typing error shows at once, not after an hour.
     let mut plans = Vec::new();

@@ -3,16 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use lpconv::{Conformation, lp_mask, lp_mask_area};
-use tensor::Device;
 
-use super::{Experiment, Request, ScaleName, run_info};
-use crate::{
-    failure::{Failure, Outcome},
-    report::{
-        Claim, Number, Quantity, Report, Scale, Table,
-        figure::{ColorScale, Figure, Gallery, Matrix, Panel},
-        verdict,
-    },
+use super::{Experiment, ScaleName, run_info, without_options};
+use crate::report::{
+    Claim, Number, Quantity, Report, Scale, Table,
+    figure::{ColorScale, Figure, Gallery, Matrix, Panel},
+    verdict,
 };
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
@@ -20,7 +16,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     paper: "Fig 14, 1e, 5a (E3): galleries of masks",
     data: "none",
     demo: "a second",
-    trials,
+    trials: |request| without_options("shapes", "draws masks from formulas", request),
     has_trials: false,
     run: |_| Ok(()),
     report,
@@ -31,24 +27,6 @@ const SIZE: usize = 49;
 /// Taps per unit length there: the picture shows 4 units, so that `C = 1` fills half of it.
 const TAPS_PER_UNIT: f64 = SIZE as f64 / 4.0;
 const IDENTITY: [[f64; 2]; 2] = [[1.0, 0.0], [0.0, 1.0]];
-
-/// The experiment has nothing to choose: it draws the same figures at every scale.
-fn trials(request: &Request) -> Outcome<Vec<String>> {
-    let given = [
-        ("--condition", !request.conditions.is_empty()),
-        ("--seed", !request.seeds.is_empty()),
-        ("--set", !request.set.is_empty()),
-        ("--data", request.data.is_some()),
-        ("--device", request.device != Device::Cpu),
-    ];
-    // `reproduce` without names hands its options to every experiment; those that mean others do no harm there.
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) if request.named => {
-            Err(Failure::Usage(format!("shapes draws masks from formulas: {flag} has no meaning")))
-        }
-        _ => Ok(Vec::new()),
-    }
-}
 
 /// The mask of `C` in units of which the picture shows four.
 fn picture(p: f64, c: [[f64; 2]; 2]) -> Matrix {

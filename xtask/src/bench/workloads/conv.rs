@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use autograd::trace::kernel;
 use tensor::{Conv2dOptions, ConvAlgorithm, DType, Device, Stream, Tensor};
 
 use super::{Agreement, Prepared, Twin, Workload, on_request};
@@ -164,13 +165,18 @@ impl Conv {
 
     fn prepare(self, device: Device) -> Prepared {
         let inputs = self.inputs(device);
-        let out = inputs.dy.dims()[2];
-        let Conv { batch, channels: [c_in, c_out], kernel, groups, .. } = self;
-        let macs = batch * c_out * out * out * (c_in / groups) * kernel * kernel;
+        let macs = self.macs(&inputs);
         let passes = if self.input_grad { 3 } else { 2 };
         // Each pass's result is given back before the next begins.
         let step = move || self.passes(&inputs, |_, result| drop(black_box(result)));
         Prepared { step: Box::new(step), flop: Some((2 * macs * passes) as f64), bytes: None }
+    }
+
+    /// Multiply-accumulates of one pass of the dense nominal computation.
+    fn macs(&self, inputs: &Inputs) -> u64 {
+        let out = inputs.dy.dims()[2];
+        let Conv { batch, channels: [c_in, c_out], kernel, groups, .. } = *self;
+        (batch * c_out * out * out * (c_in / groups) * kernel * kernel) as u64
     }
 
     /// Noise, the same for equal layers.
@@ -204,11 +210,14 @@ impl Conv {
             algorithm: self.algorithm,
             ..Conv2dOptions::default()
         };
-        done("output", x.conv2d(&w, None, &options));
+        let macs = self.macs(inputs);
+        done("output", kernel("conv2d", macs, || x.conv2d(&w, None, &options)));
         if self.input_grad {
-            done("input gradient", dy.conv2d_input_grad(&w, x.shape(), &options));
+            let pass = || dy.conv2d_input_grad(&w, x.shape(), &options);
+            done("input gradient", kernel("conv2d_input_grad", macs, pass));
         }
-        let dw = x.conv2d_weight_grad(dy, w.shape(), &options);
+        let pass = || x.conv2d_weight_grad(dy, w.shape(), &options);
+        let dw = kernel("conv2d_weight_grad", macs, pass);
         // The mask makes the gradient of the taps left out zero.
         done("weight gradient", if border > 0 { dw.pad2d([border as isize; 4]) } else { dw });
     }

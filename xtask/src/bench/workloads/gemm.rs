@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use autograd::trace::kernel;
 use tensor::{DType, Device, Stream, Tensor};
 
 use super::{Prepared, Workload};
@@ -21,6 +22,7 @@ fn product(device: Device, [m, n, k]: [usize; 3], transposed: bool) -> Prepared 
     let mut random = |shape: [usize; 2]| Tensor::randn(shape, DType::F32, device, stream);
     let a = random([m, k]);
     let b = if transposed { random([n, k]).transpose(0, 1) } else { random([k, n]) };
-    let step = Box::new(move || drop(black_box(black_box(&a).matmul(black_box(&b)))));
+    let product = move || black_box(&a).matmul(black_box(&b));
+    let step = Box::new(move || drop(black_box(kernel("matmul", (m * n * k) as u64, &product))));
     Prepared { step, flop: Some(2.0 * (m * n * k) as f64), bytes: None }
 }

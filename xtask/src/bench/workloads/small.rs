@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use autograd::{Gradients, Var};
+use autograd::{Gradients, Var, trace::kernel};
 use nn::{
     Init, Module, ModuleExt, Param,
     optim::{AdamOptions, AdamW, Groups, Optimizer},
@@ -38,7 +38,7 @@ fn adamw(device: Device) -> Prepared {
         gradients.accumulate(weight.leaf().backward_with(&gradient));
     }
     let mut optimizer = AdamW::new(AdamOptions::default(), Groups::uniform(0.01));
-    let step = move || optimizer.step(&mut model, &gradients, 1e-4);
+    let step = move || kernel("adamw", 0, || optimizer.step(&mut model, &gradients, 1e-4));
     // Parameter and two moments are read and written, the gradient is read: 7 numbers.
     let bytes = (COUNT * SIDE * SIDE * 7 * size_of::<f32>()) as f64;
     Prepared { step: Box::new(step), flop: None, bytes: Some(bytes) }

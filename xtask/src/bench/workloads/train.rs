@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use autograd::Var;
+use autograd::{Var, trace::kernel};
 use lpconv::{ConvertConfig, convert};
 use neuro::mmv1::{Mmv1, Mmv1Config};
 use nn::{
@@ -123,7 +123,8 @@ fn cnn_gru(frames: usize, device: Device) -> Prepared {
         let [images, behavior] = [&images, &behavior].map(|t| Var::constant(t.clone()));
         let rates = model.forward(&images, &behavior, &mut cx);
         let loss = poisson_nll(&rates, &spikes, &rate, Reduction::Mean);
-        optimizer.step(&mut model, &loss.backward(), 1e-4);
+        let gradients = loss.backward();
+        kernel("adamw", 0, || optimizer.step(&mut model, &gradients, 1e-4));
         black_box(loss.value());
     };
     Prepared { step: Box::new(step), flop: None, bytes: None }
@@ -151,7 +152,8 @@ fn classify(
         let mut cx = Context::train(Stream::new(0).derive_index(steps));
         let logits = model.call(&Var::constant(images.clone()), &mut cx);
         let loss = cross_entropy(&logits, &classes, 0.0, Reduction::Mean);
-        optimizer.step(&mut model, &loss.backward(), 1e-4);
+        let gradients = loss.backward();
+        kernel("adamw", 0, || optimizer.step(&mut model, &gradients, 1e-4));
         black_box(loss.value());
     };
     // Forward, input gradient, weight gradient.
