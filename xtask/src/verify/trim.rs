@@ -32,7 +32,6 @@ const KEPT: &[&str] = &[
     "models/lp2_convnext_tiny_cifar100",
     "mmv1/",
     "stats/",
-    "data/image/",
     "data/mix/",
     "data/erase/",
     "data/randaugment/",

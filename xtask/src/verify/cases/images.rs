@@ -15,7 +15,6 @@ use vision::{
 use super::{Run, Runner};
 
 pub(super) const RUNNERS: &[Runner] = &[
-    Runner { prefix: "data/", op: "image", run: itself },
     Runner { prefix: "data/", op: "Rotate", run: changed },
     Runner { prefix: "data/", op: "ShearX", run: changed },
     Runner { prefix: "data/", op: "ShearY", run: changed },
@@ -52,14 +51,6 @@ fn as_image(bytes: &Tensor) -> Result<Image> {
 
 fn hand_in(run: &Run, role: &str, image: &Image) {
     run.result(role, Tensor::new(image.pixels(), [image.height(), image.width(), 3]));
-}
-
-/// The pictures that the others start from: read through an image and back.
-fn itself(run: &Run) -> Result<()> {
-    for role in ["out.image", "out.dark"] {
-        hand_in(run, role, &as_image(&run.stored(role)?)?);
-    }
-    Ok(())
 }
 
 /// One of [`Op::ALL`], by its name.
