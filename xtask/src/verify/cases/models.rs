@@ -117,10 +117,13 @@ fn model(run: &Run, mut model: Box<dyn Forward>) -> Result<()> {
         all_logits.push(logits);
     }
     if run.has("in.train_target") {
+        // A value next to 0 before a ReLU that rounding moves to the other side changes whole gradients. DenseNet's batch norms
+        // of 8 values do so most: in PyTorch and f64, factors 1 + 1e-7 on the weights change some by a third of their norm. In
+        // this ResNet one such value moves the first layers' by 1e-3, with factors of 1 + 1e-6 in f64 as in f32 without FMA.
         if run.name().starts_with("densenet") {
-            // Batch norms of 8 values before ReLUs: a value next to 0 that rounding moves to the other side changes whole
-            // gradients. In PyTorch and f64, factors 1 + 1e-7 on the weights change some of them by a third of their norm.
             run.loosen_f32_gradients(500.0);
+        } else if run.name().ends_with("lp2_resnet18_cifar100") {
+            run.loosen_f32_gradients(10.0);
         }
         train(run, &*model, &images(*inputs.first().context("no input to train on")?))?;
     }
