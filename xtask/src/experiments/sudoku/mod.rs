@@ -28,7 +28,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "sudoku",
     paper: "Fig 4, 5, 9, 10 (E9, E10): Sudoku, conformation of the masks, ablation",
     data: "20,000 real puzzles are built in; the paper's scale needs the 1M-puzzle CSV (--data)",
-    demo: "about 5 minutes",
+    demo: "about 4 minutes",
     trials: |request| {
         let (_, trials) = plan(request)?;
         Ok(trials.iter().map(|t| t.name()).collect())
