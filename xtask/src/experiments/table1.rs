@@ -12,7 +12,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     paper: "Table 1, with Fig 2, Tables 6 and 7 and Fig 15-17 of the trained masks (E5, E2, E13): classification by five nets",
     data: "part of CIFAR-100 is built in (100 images of each class); the paper's scale needs CIFAR-100 and TinyImageNet (--data \
            FOLDER)",
-    demo: "about 5 minutes",
+    demo: "about 2 minutes",
     trials: |request| classification::trials(&STUDY, request),
     has_trials: true,
     run: |session| classification::run(&STUDY, session),

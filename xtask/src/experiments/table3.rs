@@ -10,7 +10,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: STUDY.name,
     paper: "Table 3 (E7): masks on RepLKNet's own kernels",
     data: "part of TinyImageNet is built in (20 classes); the paper's scale needs all of it (--data FOLDER)",
-    demo: "about 5 minutes",
+    demo: "about 2 minutes",
     trials: |request| classification::trials(&STUDY, request),
     has_trials: true,
     run: |session| classification::run(&STUDY, session),

@@ -10,7 +10,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: STUDY.name,
     paper: "Table 9 (E14): classification by four more architectures",
     data: "part of CIFAR-100 is built in; the paper's scale needs all of it (--data FOLDER)",
-    demo: "about 5 minutes",
+    demo: "about 4 minutes",
     trials: |request| classification::trials(&STUDY, request),
     has_trials: true,
     run: |session| classification::run(&STUDY, session),

@@ -39,7 +39,7 @@ pub(super) fn add(report: &mut Report, page: &Page) {
             gallery(&id, &name, &masked),
             format!(
                 "Fig 2f, 2g ({name}). Masks after training, first seed: up to 32 of the first convolution, drawn at random, and \
-                 below them one of every layer in turn. White frame of a picture: the enlarged kernel."
+                 below them one of every layer in turn, over the width of the enlarged kernel."
             ),
         );
         report.figure(
@@ -84,7 +84,8 @@ fn accuracies(page: &Page) -> Figure {
             bars.collect(),
         )
     });
-    Figure::new("accuracies", "Accuracy by condition").panels(panels).columns(3)
+    let aspect = if trials.columns.len() == 1 { 0.4 } else { 0.74 };
+    Figure::new("accuracies", "Accuracy by condition").panels(panels).columns(3).aspect(aspect)
 }
 
 fn curves(page: &Page) -> Figure {
