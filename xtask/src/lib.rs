@@ -13,6 +13,7 @@ pub mod fit_rf;
 pub mod flops;
 pub mod gpu_check;
 pub mod kernels;
+pub mod lock;
 pub mod model;
 pub mod predict;
 pub mod profile;

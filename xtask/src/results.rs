@@ -69,7 +69,8 @@ impl Results {
                     .with_context(|| root.display().to_string())?
                     .flatten()
                     .any(foreign);
-            if occupied {
+            // Another process may have begun with the folder at the same time.
+            if occupied && !marker.exists() {
                 bail!(
                     "{}: holds files but no format.json, so it is not a results folder; choose an empty \
                      one with --results",

@@ -24,6 +24,7 @@ use crate::{
     settings,
 };
 
+mod classification;
 mod condition;
 mod cost;
 mod epochs;
@@ -32,6 +33,9 @@ mod rsa;
 mod scenes;
 mod shapes;
 mod sudoku;
+mod table1;
+mod table3;
+mod table9;
 mod transfer;
 mod v1;
 
@@ -91,6 +95,8 @@ pub struct Request {
     pub data: Option<PathBuf>,
     /// Where to compute.
     pub device: Device,
+    /// Minutes that training may take: a shorter schedule, not one that is cut off.
+    pub max_minutes: Option<f64>,
     /// Print the trials and run nothing.
     pub dry_run: bool,
     /// No progress.
@@ -107,6 +113,7 @@ impl Request {
     /// The folder name of the scale, what was overridden, the data file's name, and the device if it is not the CPU.
     fn label(&self) -> String {
         let mut parts = self.set.clone();
+        parts.extend(self.max_minutes.map(|m| format!("max-minutes={m}")));
         let name = self.data.as_deref().and_then(Path::file_name);
         parts.extend(name.map(|n| format!("data={}", n.to_string_lossy())));
         if self.device != Device::Cpu {
@@ -124,6 +131,7 @@ impl Request {
         words.extend(self.conditions.iter().map(|c| format!("--condition {c}")));
         words.extend(self.seeds.iter().map(|s| format!("--seed {s}")));
         words.extend(self.set.iter().map(|s| format!("--set {s}")));
+        words.extend(self.max_minutes.iter().map(|m| format!("--max-minutes {m}")));
         words.extend(self.data.iter().map(|d| format!("--data {}", d.display())));
         if self.device != Device::Cpu {
             words.push(format!("--device {}", self.device));
@@ -185,9 +193,16 @@ pub const EXPERIMENTS: &[Experiment] = &[
     receptive_fields::EXPERIMENT,
     rsa::EXPERIMENT,
     sudoku::EXPERIMENT,
+    table1::EXPERIMENT,
+    table3::EXPERIMENT,
+    table9::EXPERIMENT,
     transfer::EXPERIMENT,
     v1::EXPERIMENT,
 ];
+
+/// Those whose schedule can be made to fit a time.
+const CAN_SHORTEN: &[&str] =
+    &[table1::EXPERIMENT.name, table3::EXPERIMENT.name, table9::EXPERIMENT.name];
 
 /// The trials of an experiment that has nothing to choose, as it computes the same at every scale: none. Options that would
 /// change it are an error where it was named; `reproduce` without names hands its options to every experiment, and those that
@@ -239,6 +254,15 @@ pub fn reproduce(names: &[String], request: &Request) -> Outcome {
         return Err(Failure::Usage(
             "--set and --condition belong to one experiment: name it (see cargo xtask list)".into(),
         ));
+    }
+    if let Some(minutes) = request.max_minutes
+        && let Some(other) = experiments.iter().find(|e| !CAN_SHORTEN.contains(&e.name))
+    {
+        return Err(Failure::Usage(format!(
+            "--max-minutes {minutes}: {} has no schedule that could be shortened; of the experiments {} have",
+            other.name,
+            CAN_SHORTEN.join(", ")
+        )));
     }
     if let Some(path) = &request.data {
         std::fs::metadata(path).with_context(|| format!("--data {}", path.display()))?;
