@@ -2,15 +2,20 @@
 
 use tensor::{DType, Tensor};
 
-use crate::{Module, ModuleExt, Result, module::check_state};
+use crate::{
+    Buffer, Module, ModuleExt,
+    module::{Child, ChildMut, Field, collect_module, collect_module_mut},
+};
 
 /// Exponential moving average of a model's parameters and buffers: `average ← decay · average + (1 - decay) · value`.
 ///
-/// Integers (`num_batches_tracked`) are averaged in f32 and truncated. Same as `timm.utils.ModelEma`.
-#[derive(Clone, Debug)]
+/// The averages are buffers under the model's names: [`ModuleExt::state_dict`] is one for the same kind of model, and a module
+/// that has an `Ema` as a field takes it into its checkpoints. Integers (`num_batches_tracked`) are averaged in f32 and
+/// truncated. Same as `timm.utils.ModelEma`.
+#[derive(Debug)]
 pub struct Ema {
     decay: f64,
-    state: Vec<(String, Tensor)>,
+    averages: Vec<(String, Buffer)>,
 }
 
 impl Ema {
@@ -21,7 +26,8 @@ impl Ema {
     #[track_caller]
     pub fn new(model: &dyn Module, decay: f64) -> Self {
         assert!((0.0..=1.0).contains(&decay), "Ema: decay {decay} is not between 0 and 1");
-        Ema { decay, state: model.state_dict() }
+        let state = model.state_dict().into_iter();
+        Ema { decay, averages: state.map(|(name, value)| (name, Buffer::new(value))).collect() }
     }
 
     /// Takes in the model's present values.
@@ -32,16 +38,17 @@ impl Ema {
     pub fn update(&mut self, model: &dyn Module) {
         let values = model.state_dict();
         assert!(
-            values.len() == self.state.len(),
+            values.len() == self.averages.len(),
             "Ema: the model has {} tensors, the average {}",
             values.len(),
-            self.state.len()
+            self.averages.len()
         );
-        for ((name, average), (other, value)) in self.state.iter_mut().zip(values) {
+        for ((name, average), (other, value)) in self.averages.iter_mut().zip(values) {
             assert!(
                 *name == other,
                 "Ema: the model has \"{other}\" where the average has \"{name}\""
             );
+            let average = average.get_mut();
             if average.dtype().is_float() {
                 average.lerp_mut(&value, 1.0 - self.decay);
             } else {
@@ -49,24 +56,28 @@ impl Ema {
             }
         }
     }
+}
 
-    /// The averages by name, in the model's order: a state dict for the same kind of model.
-    pub fn state_dict(&self) -> Vec<(String, Tensor)> {
-        self.state.clone()
+impl Module for Ema {
+    fn type_name(&self) -> &'static str {
+        "Ema"
     }
 
-    /// Replaces the averages by saved ones. Nothing is changed on error.
-    ///
-    /// # Errors
-    /// [`Error::StateDict`](crate::Error::StateDict) naming everything missing, unexpected or of another shape.
-    pub fn load_state_dict(&mut self, state: Vec<(String, Tensor)>) -> Result<()> {
-        let expected = self.state.iter().map(|(name, t)| (name.clone(), t.shape()));
-        let mut given = check_state(expected, state)?;
-        for (name, average) in &mut self.state {
-            let value = given.remove(name).expect("every name was found");
-            *average = value.to_dtype(average.dtype()).to_device(average.device());
-        }
-        Ok(())
+    fn children(&self) -> Vec<(String, Child<'_>)> {
+        self.averages.iter().map(|(name, b)| (name.clone(), Child::Buffer(b))).collect()
+    }
+
+    fn children_mut(&mut self) -> Vec<(String, ChildMut<'_>)> {
+        self.averages.iter_mut().map(|(name, b)| (name.clone(), ChildMut::Buffer(b))).collect()
+    }
+}
+
+impl Field for Ema {
+    fn collect<'a>(&'a self, name: &str, out: &mut Vec<(String, Child<'a>)>) {
+        collect_module(self, name, out);
+    }
+    fn collect_mut<'a>(&'a mut self, name: &str, out: &mut Vec<(String, ChildMut<'a>)>) {
+        collect_module_mut(self, name, out);
     }
 }
 

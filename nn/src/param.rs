@@ -140,4 +140,9 @@ impl Buffer {
     pub fn set(&self, value: Tensor) {
         *self.lock() = value;
     }
+
+    /// The values, to be changed in place.
+    pub fn get_mut(&mut self) -> &mut Tensor {
+        self.value.get_mut().unwrap_or_else(|e| e.into_inner())
+    }
 }

@@ -77,3 +77,33 @@ fn integers_are_averaged_and_truncated() {
     ema.update(&normed([0.0; 4], [0.0; 4], 13));
     assert_eq!(ema.state_dict()[2].1.to_vec::<i64>(), [11]);
 }
+
+/// What a training run keeps in its checkpoints.
+#[derive(Module)]
+struct Averaged {
+    #[module(flatten)]
+    model: Normed,
+    average: Option<Ema>,
+}
+
+#[test]
+fn an_average_inside_of_a_module_is_part_of_its_state() {
+    let averaged = |bias: f64| {
+        let model = normed([bias; 4], [1.0; 4], 0);
+        let average = Some(Ema::new(&model, 0.75));
+        Averaged { model, average }
+    };
+    let mut run = averaged(0.0);
+    run.model.bias.set(Tensor::new(&[8.0; 4], [4]));
+    run.average.as_mut().expect("there is one").update(&run.model);
+    let state = run.state_dict();
+    let names: Vec<&str> = state.iter().map(|(name, _)| name.as_str()).collect();
+    let model = ["bias", "running_var", "num_batches_tracked"];
+    assert_eq!(names[..3], model);
+    assert_eq!(names[3..], model.map(|name| format!("average.{name}")));
+    let mut resumed = averaged(-1.0);
+    resumed.load_state_dict(state).expect("the same kind of module");
+    let average = resumed.average.expect("there is one").state_dict();
+    assert_eq!(average[0].1.to_f64_vec(), [2.0; 4]);
+    assert_eq!(run.model.bias.value().to_f64_vec(), [8.0; 4]);
+}

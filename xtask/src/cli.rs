@@ -74,7 +74,7 @@ struct ReproduceArgs {
     /// Override a value of the recipe; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Data to use in place of the built-in set (sudoku: the 1M-puzzle CSV, plain or gzip; table1: a folder)
+    /// Data to use in place of the built-in set (sudoku: the 1M-puzzle CSV, plain or gzip; table1, table3, table9: a folder)
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// Say what would be run, and run nothing
@@ -86,8 +86,8 @@ struct ReproduceArgs {
     /// Threads to compute with (default: all cores); results do not depend on it
     #[arg(long, value_name = "N", value_parser = parse_threads, allow_hyphen_values = true)]
     threads: Option<usize>,
-    /// Fit training into so many minutes by a schedule of fewer epochs (table1); the results' label says so
-    #[arg(long, value_name = "MINUTES")]
+    /// Fit training into so many minutes by a schedule of fewer epochs (table1, table3, table9); the results' label says so
+    #[arg(long, value_name = "MINUTES", allow_hyphen_values = true)]
     max_minutes: Option<f64>,
     /// Save a training run at least every so many seconds: what a kill costs at most
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
@@ -162,7 +162,7 @@ fn reproduce(args: ReproduceArgs) -> Result<(), Failure> {
             args.save_every
         )));
     }
-    if let Some(minutes) = args.max_minutes.filter(|m| m.is_nan() || *m <= 0.0) {
+    if let Some(minutes) = args.max_minutes.filter(|m| !m.is_finite() || *m <= 0.0) {
         return Err(Failure::Usage(format!(
             "--max-minutes {minutes}: expected a positive number of minutes"
         )));

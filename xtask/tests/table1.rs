@@ -191,7 +191,7 @@ fn mistakes_are_named_before_anything_is_written() {
     refused(&["table1", "--set", "precision=f8"], "expected f32 or bf16");
     refused(&["table1", "--set", "warmup_epochs=12"], "expected fewer than the 12 epochs");
     refused(&["table1", "--condition", "lp"], "expected base, large, lpP");
-    refused(&["table1", "--max-minutes", "-1"], "");
+    refused(&["table1", "--max-minutes", "-1"], "expected a positive number of minutes");
     refused(&["sudoku", "--max-minutes", "5"], "no schedule that could be shortened");
     assert!(!results.exists());
 }

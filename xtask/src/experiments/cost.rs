@@ -24,6 +24,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     demo: "half a minute",
     trials: |request| without_options("cost", "counts what models are", request),
     has_trials: false,
+    can_shorten: false,
     run,
     report,
 };

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context as _, anyhow};
 use serde::Deserialize;
 
+use crate::report::figure::{Curve, Ink};
+
 /// A line of `metrics.jsonl`.
 #[derive(Deserialize)]
 pub(in crate::experiments) struct Epoch {
@@ -43,4 +45,22 @@ pub(in crate::experiments) fn epochs(path: &Path) -> anyhow::Result<Vec<Epoch>> 
         }
     }
     Ok(epochs)
+}
+
+/// One metric of several runs by epoch, as far as all of them have come; epochs at which one of them did not measure it are
+/// left out.
+pub(in crate::experiments) fn curve(
+    runs: &[&[Epoch]],
+    metric: &str,
+    factor: f64,
+    label: &str,
+    ink: Ink,
+) -> Curve {
+    let shortest = runs.iter().map(|epochs| epochs.len()).min().unwrap_or(0);
+    let measured: Vec<usize> =
+        (0..shortest).filter(|&e| runs.iter().all(|r| r[e].get(metric).is_finite())).collect();
+    let x: Vec<f64> = measured.iter().map(|&e| runs[0][e].passes()).collect();
+    let of_run = |run: &&[Epoch]| measured.iter().map(|&e| factor * run[e].get(metric)).collect();
+    let series: Vec<Vec<f64>> = runs.iter().map(of_run).collect();
+    Curve::over_runs(label, ink, &x, &series)
 }

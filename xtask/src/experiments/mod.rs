@@ -28,6 +28,7 @@ mod classification;
 mod condition;
 mod cost;
 mod epochs;
+mod masks;
 mod receptive_fields;
 mod rsa;
 mod scenes;
@@ -36,6 +37,7 @@ mod sudoku;
 mod table1;
 mod table3;
 mod table9;
+mod training;
 mod transfer;
 mod v1;
 
@@ -180,6 +182,8 @@ pub struct Experiment {
     trials: fn(&Request) -> Outcome<Vec<String>>,
     /// Whether its report is made of trials.
     has_trials: bool,
+    /// Whether its schedule can be made to fit a time.
+    can_shorten: bool,
     /// Runs what is not done yet.
     run: fn(&Session) -> Outcome,
     /// Writes the report of a folder of results; returns the page.
@@ -199,10 +203,6 @@ pub const EXPERIMENTS: &[Experiment] = &[
     transfer::EXPERIMENT,
     v1::EXPERIMENT,
 ];
-
-/// Those whose schedule can be made to fit a time.
-const CAN_SHORTEN: &[&str] =
-    &[table1::EXPERIMENT.name, table3::EXPERIMENT.name, table9::EXPERIMENT.name];
 
 /// The trials of an experiment that has nothing to choose, as it computes the same at every scale: none. Options that would
 /// change it are an error where it was named; `reproduce` without names hands its options to every experiment, and those that
@@ -256,12 +256,14 @@ pub fn reproduce(names: &[String], request: &Request) -> Outcome {
         ));
     }
     if let Some(minutes) = request.max_minutes
-        && let Some(other) = experiments.iter().find(|e| !CAN_SHORTEN.contains(&e.name))
+        && let Some(other) = experiments.iter().find(|e| !e.can_shorten)
     {
+        let able: Vec<&str> =
+            EXPERIMENTS.iter().filter(|e| e.can_shorten).map(|e| e.name).collect();
         return Err(Failure::Usage(format!(
             "--max-minutes {minutes}: {} has no schedule that could be shortened; of the experiments {} have",
             other.name,
-            CAN_SHORTEN.join(", ")
+            able.join(", ")
         )));
     }
     if let Some(path) = &request.data {

@@ -18,6 +18,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     demo: "a second",
     trials: |request| without_options("shapes", "draws masks from formulas", request),
     has_trials: false,
+    can_shorten: false,
     run: |_| Ok(()),
     report,
 };

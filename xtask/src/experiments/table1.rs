@@ -15,6 +15,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     demo: "about 2 minutes",
     trials: |request| classification::trials(&STUDY, request),
     has_trials: true,
+    can_shorten: true,
     run: |session| classification::run(&STUDY, session),
     report: |folder, scale| classification::report(&STUDY, folder, scale),
 };

@@ -5,7 +5,6 @@
 //!
 //! Several processes may work in one results folder: each takes the trials that no other has (see [`crate::lock`]).
 
-mod average;
 mod data;
 mod masks;
 mod nets;

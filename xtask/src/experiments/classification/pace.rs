@@ -30,7 +30,7 @@ struct Pace {
 /// Steps of a kind of trial that are timed, after one that is not.
 const TIMED_STEPS: usize = 4;
 
-/// The epochs for which there is time: at most those of the recipe, at least one more than its warm-up has left.
+/// The epochs for which there is time: at most those of the recipe, at least two.
 pub(super) fn epochs(
     session: &Session,
     specs: &[TrialSpec],

@@ -6,19 +6,18 @@ use anyhow::Context as _;
 use autograd::Var;
 use lpconv::{ConvertConfig, convert};
 use nn::{
-    Context, Forward, Module, ModuleExt,
+    Context, Ema, Forward, Module, ModuleExt,
     data::{BoxError, DataLoader, LoaderOptions, Order},
     loss::{Reduction, cross_entropy, soft_cross_entropy},
     optim::{AdamOptions, AdamW, Groups},
     save_model,
-    train::{Outcome as Trained, Progress, StepOutput, TrainOptions, Trainer},
+    train::{Outcome as Trained, StepOutput, Trainer},
 };
 use serde::{Deserialize, Serialize};
 use tensor::{DType, Device, Tensor};
 use vision::augment::{Batch, Indices, loader};
 
 use super::{
-    average::Average,
     data::Images,
     masks::{self, Decay, Start},
     nets,
@@ -86,7 +85,7 @@ const EVALUATION_BATCH: usize = 250;
 pub(super) struct Net {
     #[module(flatten)]
     pub(super) model: Box<dyn Forward>,
-    average: Average,
+    average: Option<Ema>,
 }
 
 impl Net {
@@ -195,7 +194,7 @@ pub(super) fn optimizer(recipe: &Recipe) -> AdamW {
     AdamW::new(AdamOptions::default(), Groups::timm(recipe.weight_decay))
 }
 
-/// Trains, or goes on training, and writes weights, masks and `done.json`.
+/// Trains a trial that is started, or goes on training, and writes weights, masks and `done.json`.
 pub(super) fn run(
     session: &Session,
     folder: &TrialFolder,
@@ -203,11 +202,10 @@ pub(super) fn run(
     images: &Images,
     title: &str,
 ) -> Outcome {
-    folder.start(spec)?;
     let began = Instant::now();
     let recipe = &spec.recipe;
     let (model, starts) = net(spec, images.classes())?;
-    let average = Average::new(&*model, recipe.ema);
+    let average = (recipe.ema > 0.0).then(|| Ema::new(&*model, recipe.ema));
     let mut net = Net { model, average };
     net.to(DType::F32, session.request.device);
     let batches = training_loader(spec, images);
@@ -229,12 +227,14 @@ pub(super) fn run(
     let masks = masks::masks_of(&*net.model, recipe.image(spec.dataset), &starts, &decay);
     write_json(&folder.file(MASKS), &masks)?;
     let parameters = net.model.num_parameters();
-    let average = match recipe.ema > 0.0 {
-        true => {
-            net.average.exchange(&mut *net.model)?;
+    let average = match &mut net.average {
+        Some(average) => {
+            // The values after the last step.
+            average.update(&*net.model);
+            net.model.load_state_dict(average.state_dict()).map_err(anyhow::Error::from)?;
             Some(right(&*net.model, device, autocast, &tests).map_err(boxed)?)
         }
-        false => None,
+        None => None,
     };
     let epochs = epochs(&folder.file("metrics.jsonl"))?;
     let best = epochs
@@ -265,20 +265,7 @@ fn train(
 ) -> Outcome {
     let recipe = &spec.recipe;
     let device = net.device();
-    let options = TrainOptions {
-        epochs: recipe.epochs,
-        seed: spec.seed,
-        recipe: serde_json::to_value(spec)?,
-        checkpoint: Some(folder.file("checkpoint.safetensors")),
-        checkpoint_seconds: Some(session.request.save_every),
-        metrics: Some(folder.file("metrics.jsonl")),
-        stop: session.stop.clone(),
-        ..Default::default()
-    };
-    let progress = match session.request.quiet {
-        true => Progress::hidden(),
-        false => Progress::stderr().with_label(title),
-    };
+    let options = session.train_options(folder, spec, spec.seed, recipe.epochs)?;
     let count = nn::data::Dataset::len(tests.dataset()) as f64;
     let evaluate = |net: &Net, epoch: usize| {
         let passes = epoch + 1;
@@ -289,9 +276,13 @@ fn train(
         let [top1, top5] = [right.top1, right.top5].map(|n| n as f64 / count);
         Ok(vec![("test_top1", top1), ("test_top5", top5)])
     };
-    let mut trainer = Trainer::new(options).progress(progress).evaluate(evaluate);
+    let mut trainer = Trainer::new(options).progress(session.progress(title)).evaluate(evaluate);
     if recipe.ema > 0.0 {
-        trainer = trainer.before_step(|net: &mut Net| net.average.update(&*net.model));
+        trainer = trainer.before_step(|net: &mut Net| {
+            if let Some(average) = &mut net.average {
+                average.update(&*net.model);
+            }
+        });
     }
     let step = |batch: &Batch, net: &Net, cx: &mut Context| {
         let loss = loss(recipe, batch, &*net.model, device, cx);

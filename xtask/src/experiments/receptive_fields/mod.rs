@@ -24,6 +24,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     demo: "half a minute",
     trials,
     has_trials: false,
+    can_shorten: false,
     run,
     report: report::write,
 };

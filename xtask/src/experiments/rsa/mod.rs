@@ -26,6 +26,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     demo: "about 3 minutes",
     trials,
     has_trials: false,
+    can_shorten: false,
     run,
     report: report::write,
 };

@@ -1,15 +1,21 @@
 //! The figures of the Sudoku report.
 
-use lpconv::{Conformation, lp_mask};
+use lpconv::Conformation;
 
 use super::{
     ablation::{Ablation, COLUMN_ANGLE_DEG, Curve as AblationCurve, Point},
     report::Runs,
     train::{Done, LayerMasks},
 };
-use crate::report::{
-    Report,
-    figure::{Axis, ColorScale, Curve, Figure, Gallery, Group, Ink, Matrix, Panel, Shape},
+use crate::{
+    experiments::{
+        epochs::{Epoch, curve},
+        masks,
+    },
+    report::{
+        Report,
+        figure::{Axis, ColorScale, Curve, Figure, Gallery, Group, Ink, Matrix, Panel, Shape},
+    },
 };
 
 /// Adds every figure for which there are results.
@@ -43,15 +49,11 @@ pub(super) fn add(report: &mut Report, all: &[Runs]) -> anyhow::Result<()> {
             ),
         );
         report.figure(
-            masks(&id, name, first),
+            all_masks(&id, name, first),
             format!("Fig 9 ({name}). The masks of every layer, first seed, by rotation."),
         );
     }
     Ok(())
-}
-
-fn ink(condition: &str, index: usize) -> Ink {
-    Ink::condition(condition).unwrap_or(Ink::Category(index))
 }
 
 /// Fig 4b.
@@ -65,16 +67,20 @@ fn learning_curves(all: &[Runs]) -> Figure {
         ("Sudoku", "test_sudoku", "% of boards", 100.0),
     ];
     let panels = measures.map(|(title, metric, unit, factor)| {
-        let curves = all
-            .iter()
-            .enumerate()
-            .map(|(i, runs)| curve(runs, metric, factor, &runs.condition, ink(&runs.condition, i)));
+        let curves = all.iter().enumerate().map(|(i, runs)| {
+            curve(
+                &epochs(runs),
+                metric,
+                factor,
+                &runs.condition,
+                Ink::condition_or(&runs.condition, i),
+            )
+        });
         Panel::lines(title, Axis::new("epoch"), Axis::new(unit), curves.collect())
     });
-    let training = all
-        .iter()
-        .enumerate()
-        .map(|(i, runs)| curve(runs, "loss", 1.0, &runs.condition, ink(&runs.condition, i)));
+    let training = all.iter().enumerate().map(|(i, runs)| {
+        curve(&epochs(runs), "loss", 1.0, &runs.condition, Ink::condition_or(&runs.condition, i))
+    });
     let training = Panel::lines(
         "Training loss",
         Axis::new("epoch"),
@@ -84,19 +90,8 @@ fn learning_curves(all: &[Runs]) -> Figure {
     Figure::new("fig4b", "Sudoku: learning curves").panel(training).panels(panels).columns(4)
 }
 
-/// One metric of all trials of a condition, as far as all of them have come.
-fn curve(runs: &Runs, metric: &str, factor: f64, label: &str, ink: Ink) -> Curve {
-    let shortest = runs.trials.iter().map(|t| t.epochs.len()).min().unwrap_or(0);
-    let x: Vec<f64> = runs
-        .trials
-        .first()
-        .map_or(Vec::new(), |t| t.epochs.iter().take(shortest).map(|e| e.passes()).collect());
-    let series: Vec<Vec<f64>> = runs
-        .trials
-        .iter()
-        .map(|t| t.epochs.iter().take(shortest).map(|e| factor * e.get(metric)).collect())
-        .collect();
-    Curve::over_runs(label, ink, &x, &series)
+fn epochs(runs: &Runs) -> Vec<&[Epoch]> {
+    runs.trials.iter().map(|t| &t.epochs[..]).collect()
 }
 
 /// The masks of the blocks: the last convolution is 1x1 in the base model and has no place in Fig 5 and 9.
@@ -105,60 +100,11 @@ fn blocks(done: &Done) -> &[LayerMasks] {
     &done.masks[..n]
 }
 
-fn shapes(layer: &LayerMasks) -> Vec<Conformation> {
-    layer.c.iter().filter_map(|c| Conformation::new([[c[0], c[1]], [c[2], c[3]]]).ok()).collect()
-}
-
-/// Masks rounder than this have no orientation to speak of.
-const ROUND: f64 = 1.2;
-
 /// Fig 5b.
 fn conformation(id: &str, name: &str, done: &Done) -> Figure {
-    let layers = blocks(done);
-    let groups = |value: &dyn Fn(&Conformation) -> Option<f64>| -> Vec<Group> {
-        layers
-            .iter()
-            .enumerate()
-            .map(|(i, layer)| {
-                let values = shapes(layer).iter().filter_map(value).collect();
-                Group::new((i + 1).to_string(), ink(name, 0), values)
-            })
-            .collect()
-    };
-    let layer = || Axis::new("layer");
-    let rotation = |c: &Conformation| (c.distortion > ROUND).then_some(c.rotation_deg);
-    let all_rotations: Vec<f64> = layers
-        .iter()
-        .flat_map(|l| shapes(l).iter().filter_map(rotation).collect::<Vec<_>>())
-        .collect();
-    Figure::new(format!("fig5b_{id}"), format!("Conformation of the masks ({name})"))
-        .panel(Panel::distributions(
-            "Scale",
-            layer(),
-            Axis::new("α (pixels)"),
-            Shape::Violin,
-            groups(&|c| Some(c.scale)),
-        ))
-        .panel(Panel::distributions(
-            "Distortion",
-            layer(),
-            Axis::new("γ"),
-            Shape::Violin,
-            groups(&|c| Some(c.distortion)),
-        ))
-        .panel(Panel::distributions(
-            "Rotation",
-            layer(),
-            Axis::new("θ (degrees)").range(0.0, 180.0).step(45.0),
-            Shape::Strip,
-            groups(&rotation),
-        ))
-        .panel(Panel::orientations(
-            "All rotations",
-            18,
-            Group::new(name, ink(name, 0), all_rotations),
-        ))
-        .columns(2)
+    let title = format!("Conformation of the masks ({name})");
+    let matrices: Vec<&[[f64; 4]]> = blocks(done).iter().map(|l| &l.c[..]).collect();
+    masks::conformation(Figure::new(format!("fig5b_{id}"), title), name, &matrices)
 }
 
 /// p by layer.
@@ -167,7 +113,9 @@ fn exponents(id: &str, name: &str, done: &Done) -> Figure {
         .masks
         .iter()
         .enumerate()
-        .map(|(i, layer)| Group::new((i + 1).to_string(), ink(name, 0), layer.p.clone()))
+        .map(|(i, layer)| {
+            Group::new((i + 1).to_string(), Ink::condition_or(name, 0), layer.p.clone())
+        })
         .collect();
     Figure::new(format!("exponents_{id}"), format!("Exponents after training ({name})"))
         .panel(Panel::distributions("", Axis::new("layer"), Axis::new("p"), Shape::Box, groups))
@@ -222,13 +170,11 @@ fn selective(done: &[&Done]) -> String {
     }
 }
 
-/// Taps along an edge of a drawn mask: finer than the kernel, over the same width.
-const DRAWN: usize = 21;
-/// Taps along an edge of the kernels themselves.
-const KERNEL: f64 = 7.0;
+/// Taps along an edge of the kernels.
+const KERNEL: usize = 7;
 
 /// Fig 9: every mask, a panel a layer, sorted by rotation.
-fn masks(id: &str, name: &str, done: &Done) -> Figure {
+fn all_masks(id: &str, name: &str, done: &Done) -> Figure {
     let layers = blocks(done);
     let panels = layers.iter().enumerate().map(|(i, layer)| {
         let mut order: Vec<(f64, usize)> = layer
@@ -243,7 +189,7 @@ fn masks(id: &str, name: &str, done: &Done) -> Figure {
             .collect();
         order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let cells: Vec<Matrix> =
-            order.iter().map(|&(_, k)| drawn(layer.p[k], layer.c[k])).collect();
+            order.iter().map(|&(_, k)| masks::drawn(KERNEL, layer.p[k], &layer.c[k])).collect();
         let columns = (cells.len() as f64).sqrt().ceil().max(1.0) as usize;
         Panel::gallery(format!("Layer {}", i + 1), Gallery::new(columns, cells))
     });
@@ -252,11 +198,4 @@ fn masks(id: &str, name: &str, done: &Done) -> Figure {
         .columns(5.min(layers.len().max(1)))
         .without_letters()
         .color_scale(ColorScale::new("mask", 0.0, 1.0))
-}
-
-fn drawn(p: f64, c: [f64; 4]) -> Matrix {
-    let per_tap = KERNEL / DRAWN as f64;
-    let c = [[c[0] * per_tap, c[1] * per_tap], [c[2] * per_tap, c[3] * per_tap]];
-    let values = lp_mask(p, &c, DRAWN, DRAWN).iter().map(|&v| v as f32).collect();
-    Matrix::new(DRAWN, DRAWN, values)
 }

@@ -34,6 +34,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
         Ok(trials.iter().map(|t| t.name()).collect())
     },
     has_trials: true,
+    can_shorten: false,
     run,
     report: report::write,
 };

@@ -12,7 +12,7 @@ use nn::{
     loss::{Reduction, cross_entropy},
     optim::{Adam, AdamOptions, Groups},
     schedule::Constant,
-    train::{Outcome as Trained, Progress, StepOutput, TrainOptions, Trainer},
+    train::{Outcome as Trained, StepOutput, Trainer},
 };
 use serde::{Deserialize, Serialize};
 use tensor::{DType, Device, Stream};
@@ -206,34 +206,21 @@ fn train(
         move |puzzles: Vec<Puzzle>, _: &mut Stream| Ok(Batch::new(&puzzles).on(device)),
     );
     let mut optimizer = Adam::new(AdamOptions::default(), Groups::uniform(0.0));
-    let options = TrainOptions {
-        epochs: recipe.epochs,
-        seed: spec.seed,
-        recipe: serde_json::to_value(spec)?,
-        checkpoint: Some(folder.file("checkpoint.safetensors")),
-        checkpoint_seconds: Some(session.request.save_every),
-        metrics: Some(folder.file("metrics.jsonl")),
-        stop: session.stop.clone(),
-        ..Default::default()
-    };
-    let progress = if session.request.quiet {
-        Progress::hidden()
-    } else {
-        Progress::stderr().with_label(title)
-    };
-    let mut trainer = Trainer::new(options).progress(progress).evaluate(|net: &SudokuNet, _| {
-        let (counts, loss) = evaluate(net, &data.test);
-        let m = counts.mean().ok_or("there are no test puzzles")?;
-        Ok(vec![
-            ("test_loss", loss),
-            ("test_number", m.number),
-            ("test_row", m.row),
-            ("test_column", m.column),
-            ("test_box", m.box_),
-            ("test_sudoku", m.sudoku),
-            ("test_solved", m.solved),
-        ])
-    });
+    let options = session.train_options(folder, spec, spec.seed, recipe.epochs)?;
+    let mut trainer =
+        Trainer::new(options).progress(session.progress(title)).evaluate(|net: &SudokuNet, _| {
+            let (counts, loss) = evaluate(net, &data.test);
+            let m = counts.mean().ok_or("there are no test puzzles")?;
+            Ok(vec![
+                ("test_loss", loss),
+                ("test_number", m.number),
+                ("test_row", m.row),
+                ("test_column", m.column),
+                ("test_box", m.box_),
+                ("test_sudoku", m.sudoku),
+                ("test_solved", m.solved),
+            ])
+        });
     if condition.trains_p() {
         // Where the authors clamp: on the parameter, after backward and before the step (specification 1.5).
         trainer = trainer.before_step(|net: &mut SudokuNet| clamp_p(net, recipe.p_min));

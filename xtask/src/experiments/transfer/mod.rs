@@ -28,6 +28,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
         Ok(trials.iter().map(Trial::name).collect())
     },
     has_trials: true,
+    can_shorten: false,
     run,
     report: report::write,
 };

@@ -15,12 +15,12 @@ use super::{
 use crate::{
     experiments::{
         ScaleName,
-        epochs::{Epoch, epochs},
+        epochs::{Epoch, curve, epochs},
         run_info,
     },
     report::{
         Cell, Claim, Number, Quantity, Report, Table,
-        figure::{Axis, Curve, Figure, Ink, Panel},
+        figure::{Axis, Figure, Ink, Panel},
         verdict,
     },
     results::TrialFolder,
@@ -319,19 +319,9 @@ fn curves(trials: &Trials) -> Figure {
             ("test", "test_top1", "% correct", 100.0),
         ] {
             let curves = trials.conditions.iter().enumerate().map(|(i, condition)| {
-                let runs: Vec<&Trial> = trials.of(set, condition).collect();
-                let shortest = runs.iter().map(|t| t.epochs.len()).min().unwrap_or(0);
-                // Accuracy is not measured after every epoch.
-                let measured: Vec<usize> = (0..shortest)
-                    .filter(|&e| runs.iter().all(|t| t.epochs[e].get(metric).is_finite()))
-                    .collect();
-                let x: Vec<f64> = measured.iter().map(|&e| runs[0].epochs[e].passes()).collect();
-                let series: Vec<Vec<f64>> = runs
-                    .iter()
-                    .map(|t| measured.iter().map(|&e| factor * t.epochs[e].get(metric)).collect())
-                    .collect();
-                let ink = Ink::condition(condition).unwrap_or(Ink::Category(i));
-                Curve::over_runs(condition, ink, &x, &series)
+                let runs: Vec<&[Epoch]> =
+                    trials.of(set, condition).map(|t| &t.epochs[..]).collect();
+                curve(&runs, metric, factor, condition, Ink::condition_or(condition, i))
             });
             let title = format!("{set}: {name}");
             figure = figure.panel(Panel::lines(

@@ -13,7 +13,7 @@ use nn::{
     data::{BoxError, DataLoader, LoaderOptions, Order},
     loss::{Reduction, cross_entropy},
     optim::{AdamOptions, AdamW, Groups},
-    train::{Outcome as Trained, Progress, StepOutput, TrainOptions, Trainer},
+    train::{Outcome as Trained, StepOutput, Trainer},
 };
 use serde::{Deserialize, Serialize};
 use tensor::{DType, Device, Stream, Tensor};
@@ -211,28 +211,16 @@ fn train(
     );
     // On every parameter: the published recipe spares none.
     let mut optimizer = AdamW::new(AdamOptions::default(), Groups::uniform(recipe.weight_decay));
-    let options = TrainOptions {
-        epochs: recipe.epochs,
-        seed: spec.seed,
-        recipe: serde_json::to_value(spec)?,
-        checkpoint: Some(folder.file("checkpoint.safetensors")),
-        checkpoint_seconds: Some(session.request.save_every),
-        metrics: Some(folder.file("metrics.jsonl")),
-        stop: session.stop.clone(),
-        ..Default::default()
-    };
-    let progress = match session.request.quiet {
-        true => Progress::hidden(),
-        false => Progress::stderr().with_label(title),
-    };
-    let trainer = Trainer::new(options).progress(progress).evaluate(|net: &Net, epoch| {
-        let passes = epoch + 1;
-        if !passes.is_multiple_of(recipe.evaluate_every) && passes != recipe.epochs {
-            return Ok(Vec::new());
-        }
-        let share = correct(net, test, pictures)? as f64 / test.len() as f64;
-        Ok(vec![("test_top1", share)])
-    });
+    let options = session.train_options(folder, spec, spec.seed, recipe.epochs)?;
+    let trainer =
+        Trainer::new(options).progress(session.progress(title)).evaluate(|net: &Net, epoch| {
+            let passes = epoch + 1;
+            if !passes.is_multiple_of(recipe.evaluate_every) && passes != recipe.epochs {
+                return Ok(Vec::new());
+            }
+            let share = correct(net, test, pictures)? as f64 / test.len() as f64;
+            Ok(vec![("test_top1", share)])
+        });
     let step = |batch: &Batch, net: &Net, cx: &mut Context| {
         let logits = net.logits(&batch.input, cx);
         let target = batch.target.to_device(logits.value().device());

@@ -1,16 +1,17 @@
 //! The figures of the V1 report.
 
-use lpconv::lp_mask;
-
 use super::{
     SYNTHETIC,
     look::{Field, Insight, Trace},
     report::{Results, Trial},
     train::LayerMasks,
 };
-use crate::report::{
-    Report,
-    figure::{Axis, Bar, Cloud, ColorScale, Curve, Figure, Gallery, Ink, Matrix, Panel},
+use crate::{
+    experiments::masks,
+    report::{
+        Report,
+        figure::{Axis, Bar, Cloud, ColorScale, Curve, Figure, Gallery, Ink, Matrix, Panel},
+    },
 };
 
 /// Adds every figure for which there are results.
@@ -35,7 +36,7 @@ pub(super) fn add(report: &mut Report, results: &Results) {
              the moving average. Trials follow each other without the time between them.",
         );
     }
-    if let Some(figure) = masks(results) {
+    if let Some(figure) = learned(results) {
         report.figure(figure, "Masks after training, a panel a layer (first mouse, first seed).");
     }
     if let Some(figure) = fields(results) {
@@ -149,18 +150,10 @@ fn traces(results: &Results) -> Option<Figure> {
     })
 }
 
-/// Taps along an edge of a drawn mask: finer than the kernel, over the same width.
-const DRAWN: usize = 31;
-
-fn masks(results: &Results) -> Option<Figure> {
+fn learned(results: &Results) -> Option<Figure> {
     let trial = results.mice().into_iter().find_map(|m| results.of(m, "lp2").into_iter().next())?;
     let panel = |(i, layer): (usize, &LayerMasks)| {
-        let per_tap = layer.kernel as f64 / DRAWN as f64;
-        let drawn = |(p, c): (&f64, &[f64; 4])| {
-            let c = c.map(|v| v * per_tap);
-            let values = lp_mask(*p, &[[c[0], c[1]], [c[2], c[3]]], DRAWN, DRAWN);
-            Matrix::new(DRAWN, DRAWN, values.iter().map(|&v| v as f32).collect())
-        };
+        let drawn = |(p, c): (&f64, &[f64; 4])| masks::drawn(layer.kernel, *p, c);
         let cells: Vec<Matrix> = layer.p.iter().zip(&layer.c).map(drawn).collect();
         let columns = (cells.len() as f64).sqrt().ceil().max(1.0) as usize;
         Panel::gallery(format!("Layer {}", i + 1), Gallery::new(columns, cells))

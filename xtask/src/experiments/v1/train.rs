@@ -10,7 +10,7 @@ use nn::{
     load_model,
     optim::{Adam, AdamOptions, Groups},
     schedule::Constant,
-    train::{Best, Outcome as Trained, Progress, StepOutput, TrainOptions, Trainer},
+    train::{Best, Outcome as Trained, StepOutput, TrainOptions, Trainer},
 };
 use serde::{Deserialize, Serialize};
 use tensor::{DType, Device, Stream};
@@ -190,28 +190,18 @@ fn train(
     let mut optimizer = Adam::new(AdamOptions::default(), Groups::uniform(0.0));
     let validation = &data.validation;
     let recorded = Activity::new(validation.responses(), validation.recording().units.len());
+    let epochs = if data.known.is_some() { recipe.synthetic_epochs } else { recipe.epochs };
     let options = TrainOptions {
-        epochs: if data.known.is_some() { recipe.synthetic_epochs } else { recipe.epochs },
-        seed: spec.seed,
-        recipe: serde_json::to_value(spec)?,
         best: Some(Best::Smallest("validation_loss".into())),
         patience: Some(recipe.patience),
         best_weights: Some(folder.file("best.safetensors")),
-        checkpoint: Some(folder.file("checkpoint.safetensors")),
-        checkpoint_seconds: Some(session.request.save_every),
-        metrics: Some(folder.file("metrics.jsonl")),
-        stop: session.stop.clone(),
-        ..Default::default()
+        ..session.train_options(folder, spec, spec.seed, epochs)?
     };
-    let progress = if session.request.quiet {
-        Progress::hidden()
-    } else {
-        Progress::stderr().with_label(title)
-    };
-    let trainer = Trainer::new(options).progress(progress).evaluate(|net: &Mmv1, _| {
-        let predicted = predict(net, validation, EVALUATION_BATCH, device)?;
-        Ok(vec![("validation_loss", predicted.loss(&recorded, response))])
-    });
+    let trainer =
+        Trainer::new(options).progress(session.progress(title)).evaluate(|net: &Mmv1, _| {
+            let predicted = predict(net, validation, EVALUATION_BATCH, device)?;
+            Ok(vec![("validation_loss", predicted.loss(&recorded, response))])
+        });
     let step = |batch: &neuro::mmv1::Batch, net: &Mmv1, cx: &mut Context| {
         let loss = loss(net, batch, response, recipe.penalty, cx);
         StepOutput::new(loss, batch.responses.dims()[0])

@@ -44,6 +44,11 @@ impl Ink {
         })
     }
 
+    /// The ink of a condition, or for one that the paper does not have that of the `index`-th category.
+    pub fn condition_or(name: &str, index: usize) -> Self {
+        Self::condition(name).unwrap_or(Self::Category(index))
+    }
+
     /// The color as `#rrggbb`.
     pub fn color(self) -> &'static str {
         match self {

@@ -6,12 +6,14 @@ use neuro::stats::{median, quantile, standard_deviation};
 
 use super::{
     Page,
-    figures::shapes,
     paper::{Printed, TABLE_6, TABLE_7, figures},
     trials::{Column, Trial},
 };
 use crate::{
-    experiments::classification::{masks::LayerMasks, recipe::ImageData},
+    experiments::{
+        classification::{masks::LayerMasks, recipe::ImageData},
+        masks::shapes,
+    },
     report::{Cell, Number, Report, Table},
 };
 
@@ -95,7 +97,7 @@ pub(super) fn distance(layer: &LayerMasks) -> f64 {
 
 /// The distortions of a layer's masks.
 pub(super) fn distortions(layer: &LayerMasks) -> Vec<f64> {
-    shapes(layer).iter().map(|c| c.distortion).collect()
+    shapes(&layer.c).iter().map(|c| c.distortion).collect()
 }
 
 fn moved(page: &Page) -> Table {
@@ -123,7 +125,7 @@ fn moved(page: &Page) -> Table {
             let angle = |c: &Conformation| c.rotation_deg;
             let theta: Vec<f64> = first
                 .iter()
-                .flat_map(|l| shapes(l).iter().map(angle).collect::<Vec<_>>())
+                .flat_map(|l| shapes(&l.c).iter().map(angle).collect::<Vec<_>>())
                 .filter(|t| t.is_finite())
                 .collect();
             let range = |values: &[f64], low: f64, high: f64, digits: usize| -> Cell {

@@ -1,17 +1,20 @@
 //! Learning curves, accuracies, and what the trained masks look like (Fig 2, 15, 16, 17).
 
-use lpconv::{Conformation, lp_mask};
 use tensor::Stream;
 
 use super::{
     Page,
-    trials::{Column, Trial, Trials},
+    trials::{Column, Trials},
 };
 use crate::{
-    experiments::classification::masks::LayerMasks,
+    experiments::{
+        classification::masks::LayerMasks,
+        epochs::{Epoch, curve},
+        masks,
+    },
     report::{
         Report,
-        figure::{Axis, Bar, ColorScale, Curve, Figure, Gallery, Group, Ink, Matrix, Panel, Shape},
+        figure::{Axis, Bar, ColorScale, Figure, Gallery, Group, Ink, Matrix, Panel, Shape},
     },
 };
 
@@ -65,16 +68,12 @@ fn plain(name: &str) -> String {
     name.replace('.', "_")
 }
 
-pub(super) fn ink(condition: &str, index: usize) -> Ink {
-    Ink::condition(condition).unwrap_or(Ink::Category(index))
-}
-
 fn accuracies(page: &Page) -> Figure {
     let trials = page.trials;
     let panels = trials.columns.iter().map(|column| {
         let bars = trials.conditions.iter().enumerate().filter_map(|(i, condition)| {
             let values = trials.top1(column, condition);
-            let bar = || Bar::of_points(condition, ink(condition, i), values.clone());
+            let bar = || Bar::of_points(condition, Ink::condition_or(condition, i), values.clone());
             (!values.is_empty()).then(bar)
         });
         Panel::bars(
@@ -97,18 +96,9 @@ fn curves(page: &Page) -> Figure {
             ("test", "test_top1", "% correct", 100.0),
         ] {
             let curves = trials.conditions.iter().enumerate().map(|(i, condition)| {
-                let runs: Vec<&Trial> = trials.of(column, condition).collect();
-                let shortest = runs.iter().map(|t| t.epochs.len()).min().unwrap_or(0);
-                // Accuracy is not measured after every epoch.
-                let measured: Vec<usize> = (0..shortest)
-                    .filter(|&e| runs.iter().all(|t| t.epochs[e].get(metric).is_finite()))
-                    .collect();
-                let x: Vec<f64> = measured.iter().map(|&e| runs[0].epochs[e].passes()).collect();
-                let series: Vec<Vec<f64>> = runs
-                    .iter()
-                    .map(|t| measured.iter().map(|&e| factor * t.epochs[e].get(metric)).collect())
-                    .collect();
-                Curve::over_runs(condition, ink(condition, i), &x, &series)
+                let runs: Vec<&[Epoch]> =
+                    trials.of(column, condition).map(|t| &t.epochs[..]).collect();
+                curve(&runs, metric, factor, condition, Ink::condition_or(condition, i))
             });
             let title = format!("{}: {name}", page.title(column));
             figure = figure.panel(Panel::lines(
@@ -131,14 +121,8 @@ fn with_masks<'a>(trials: &'a Trials, column: &'a Column) -> Vec<(&'a str, &'a [
     trials.masked().into_iter().filter_map(|(condition, _)| first(condition)).collect()
 }
 
-/// Taps along an edge of a drawn mask: finer than the kernel, over the same width.
-const DRAWN: usize = 23;
-
 fn drawn(layer: &LayerMasks, channel: usize) -> Matrix {
-    let per_tap = layer.kernel as f64 / DRAWN as f64;
-    let c = layer.c[channel].map(|v| v * per_tap);
-    let mask = lp_mask(layer.p[channel], &[[c[0], c[1]], [c[2], c[3]]], DRAWN, DRAWN);
-    Matrix::new(DRAWN, DRAWN, mask.iter().map(|&v| v as f32).collect())
+    masks::drawn(layer.kernel, layer.p[channel], &layer.c[channel])
 }
 
 /// Masks of the first layer that are shown at most, and those of a row.
@@ -188,7 +172,11 @@ fn exponents(id: &str, name: &str, trials: &Trials, column: &Column) -> Figure {
         .filter(|(_, condition, _)| all_p(trials, column, condition).next().is_some())
         .collect();
     let groups = masked.iter().map(|&(i, condition, _)| {
-        Group::new(condition, ink(condition, i), all_p(trials, column, condition).collect())
+        Group::new(
+            condition,
+            Ink::condition_or(condition, i),
+            all_p(trials, column, condition).collect(),
+        )
     });
     let all =
         Panel::histogram("All masks", Axis::new("p"), Axis::new("masks"), 60, groups.collect());
@@ -198,7 +186,7 @@ fn exponents(id: &str, name: &str, trials: &Trials, column: &Column) -> Figure {
         let groups = (0..count).map(|layer| {
             let of_layer = trials.of(column, condition).filter_map(|t| t.masks.get(layer));
             let values = of_layer.flat_map(|l| l.p.iter().map(|v| v / p)).collect();
-            Group::new((layer + 1).to_string(), ink(condition, i), values)
+            Group::new((layer + 1).to_string(), Ink::condition_or(condition, i), values)
         });
         Panel::distributions(
             format!("{condition}, by layer"),
@@ -214,42 +202,8 @@ fn exponents(id: &str, name: &str, trials: &Trials, column: &Column) -> Figure {
         .columns(if masked.len() > 1 { 3 } else { 2 })
 }
 
-pub(super) fn shapes(layer: &LayerMasks) -> Vec<Conformation> {
-    layer.c.iter().filter_map(|c| Conformation::new([[c[0], c[1]], [c[2], c[3]]]).ok()).collect()
-}
-
-/// Masks rounder than this have no orientation to speak of.
-const ROUND: f64 = 1.2;
-
 fn conformation(id: &str, name: &str, condition: &str, layers: &[LayerMasks]) -> Figure {
-    let groups = |value: &dyn Fn(&Conformation) -> Option<f64>| -> Vec<Group> {
-        let of = |(i, layer): (usize, &LayerMasks)| {
-            let values = shapes(layer).iter().filter_map(value).collect();
-            Group::new((i + 1).to_string(), ink(condition, 0), values)
-        };
-        layers.iter().enumerate().map(of).collect()
-    };
-    let rotation = |c: &Conformation| (c.distortion > ROUND).then_some(c.rotation_deg);
-    let rotations: Vec<f64> = layers
-        .iter()
-        .flat_map(|l| shapes(l).iter().filter_map(rotation).collect::<Vec<_>>())
-        .collect();
-    let panel = |title, unit: Axis, shape, groups| {
-        Panel::distributions(title, Axis::new("layer"), unit, shape, groups)
-    };
-    Figure::new(format!("fig17_{id}"), format!("Conformation of the masks ({name}, {condition})"))
-        .panel(panel("Scale", Axis::new("α (pixels)"), Shape::Violin, groups(&|c| Some(c.scale))))
-        .panel(panel("Distortion", Axis::new("γ"), Shape::Violin, groups(&|c| Some(c.distortion))))
-        .panel(panel(
-            "Rotation",
-            Axis::new("θ (degrees)").range(0.0, 180.0).step(45.0),
-            Shape::Strip,
-            groups(&rotation),
-        ))
-        .panel(Panel::orientations(
-            "All rotations",
-            18,
-            Group::new(condition, ink(condition, 0), rotations),
-        ))
-        .columns(2)
+    let title = format!("Conformation of the masks ({name}, {condition})");
+    let matrices: Vec<&[[f64; 4]]> = layers.iter().map(|l| &l.c[..]).collect();
+    masks::conformation(Figure::new(format!("fig17_{id}"), title), condition, &matrices)
 }
