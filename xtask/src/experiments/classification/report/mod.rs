@@ -112,7 +112,7 @@ fn summary(page: &Page) -> String {
     if page.scale != ScaleName::Paper {
         text += &format!(
             " This is a small-scale run with other nets than the paper's, {} training images, {} epochs and lighter \
-             augmentation: it can show the direction of an effect, and its figures are not those of the paper.",
+             augmentation; its figures are not those of the paper.",
             spec.train_images, spec.recipe.epochs
         );
     }
