@@ -14,7 +14,8 @@ pub(super) struct Staged<T> {
     pub(super) pixel: usize,
     /// Zero pixels before column 0.
     pub(super) left: usize,
-    _copy: Option<Scratch<T>>,
+    /// What keeps `start` alive, if it is not the caller's.
+    pub(super) copy: Option<Scratch<T>>,
 }
 
 // SAFETY: shared access only yields the raw pointer; who uses it answers for races.
@@ -38,7 +39,7 @@ pub(super) fn borrow<T: Real>(src: &[T], sizes: Sizes) -> Staged<T> {
         row,
         pixel: sizes.channels,
         left: 0,
-        _copy: None,
+        copy: None,
     }
 }
 
@@ -133,7 +134,7 @@ pub(super) fn padded<T: Real>(src: &[T], sizes: Sizes, [left, right]: [usize; 2]
         to[left * channels..][..from.len()].copy_from_slice(from);
         to[(left + columns) * channels..].fill(T::ZERO);
     });
-    Staged { start: copy.ptr(), image: rows * row, row, pixel: channels, left, _copy: Some(copy) }
+    Staged { start: copy.ptr(), image: rows * row, row, pixel: channels, left, copy: Some(copy) }
 }
 
 /// Taps of neighboring channels that are packed at once: their places are a short list.

@@ -4,6 +4,9 @@
 //! A task owns all taps of some input channels and of one panel of output channels. Its sums stay in the cache while it walks
 //! over the pixels, and are then written to the weight's order. Where there would be too few tasks, the pixels are cut into
 //! ranges (by the shapes, not by the threads) whose sums are added in order.
+//!
+//! The three channels of a picture would fill a fifth of a tile. There the numbers of a whole kernel row, which lie side by side
+//! in a padded row of the input, take the place of the channels: a kernel of `kh` taps of `kw · C` channels.
 
 use crate::cpu::conv::ConvGeometry;
 use crate::cpu::conv::axis::Axis;
@@ -115,6 +118,23 @@ impl<T: Real> Input<T> {
             _copy: None,
         }
     }
+
+    /// Padded rows, of which each output column reads the stretch of `kw · C` numbers that its kernel row covers.
+    fn of_kernel_rows(g: &ConvGeometry, columns: &Axis, x: &[T], blocks: ChannelBlocks) -> Self {
+        let sizes = Sizes { images: g.n, rows: g.h, columns: g.w, channels: g.c };
+        let padded = pack::padded(x, sizes, columns.overhang());
+        Self {
+            start: padded.start,
+            images_inside: false,
+            image: padded.image,
+            row: padded.row,
+            column: 0,
+            block: blocks.size,
+            group: 0,
+            k_step: g.stride[1] * g.c,
+            _copy: padded.copy,
+        }
+    }
 }
 
 struct WeightGrad<'a, T: Real> {
@@ -128,8 +148,10 @@ struct WeightGrad<'a, T: Real> {
     pixels: Scratch<T>,
     /// Taps that meet the input anywhere.
     window: [Range<usize>; 2],
-    /// Input channels in blocks of a tile's height.
+    /// Input channels in blocks of a tile's height; with `kernel_rows`, the numbers of a kernel row.
     blocks: ChannelBlocks,
+    /// The columns of the kernel count as channels: few channels fill the tiles that way, at the price of products with padding.
+    kernel_rows: bool,
     /// Blocks of a group, cut into the tasks' parts.
     parts: Parts,
     /// Panels of a group.
@@ -145,13 +167,28 @@ impl<'a, T: Real> WeightGrad<'a, T> {
         let kernels = T::kernels(isa);
         let width = kernels.columns;
         let images_inside = g.small_maps();
-        let blocks = ChannelBlocks::new(g.groups, g.group_inputs(), kernels.rows());
-        let input = Input::new(isa, g, x, blocks, images_inside);
-        let window = axes.each_ref().map(Axis::used);
+        let kernel_rows = !images_inside
+            && g.groups == 1
+            && g.dilation[1] == 1
+            && g.kw > 1
+            && 2 * g.c <= kernels.rows();
+        let channels = if kernel_rows { g.kw * g.c } else { g.group_inputs() };
+        let blocks = ChannelBlocks::new(g.groups, channels, kernels.rows());
+        let input = if kernel_rows {
+            Input::of_kernel_rows(g, &axes[1], x, blocks)
+        } else {
+            Input::new(isa, g, x, blocks, images_inside)
+        };
+        let mut window = axes.each_ref().map(Axis::used);
         let panels = g.group_outputs().div_ceil(width);
-        let tap_bytes = (window[0].len() * window[1].len()).max(1) * width * size_of::<T>();
-        let channels = (SUMS_BYTES / tap_bytes).clamp(1, PART_CHANNELS);
-        let parts = Parts::new(blocks.count, (channels / blocks.size).max(1));
+        let parts = if kernel_rows {
+            window[1] = 0..1;
+            Parts::new(blocks.count, blocks.count)
+        } else {
+            let tap_bytes = (window[0].len() * window[1].len()).max(1) * width * size_of::<T>();
+            let channels = (SUMS_BYTES / tap_bytes).clamp(1, PART_CHANNELS);
+            Parts::new(blocks.count, (channels / blocks.size).max(1))
+        };
         let sizes = Sizes { images: g.n, rows: g.oh, columns: g.ow, channels: g.o };
         let columns = ChannelBlocks {
             groups: g.groups,
@@ -160,8 +197,20 @@ impl<'a, T: Real> WeightGrad<'a, T> {
             count: panels,
         };
         let pixels = pack::blocked(isa, dy, sizes, columns, images_inside).copy;
-        let mut grad =
-            Self { isa, g, axes, input, pixels, window, blocks, parts, panels, width, splits: 1 };
+        let mut grad = Self {
+            isa,
+            g,
+            axes,
+            input,
+            pixels,
+            window,
+            blocks,
+            kernel_rows,
+            parts,
+            panels,
+            width,
+            splits: 1,
+        };
         let chunks = grad.product(std::ptr::null_mut()).chunks();
         // As many as the tiles of a small kernel ask for: a larger kernel may have more tiles, but where its rim is zeros the
         // sums must be those of the small one.
@@ -266,7 +315,7 @@ impl<'a, T: Real> WeightGrad<'a, T> {
         let (_, dh) = rows.phases[0][self.window[0].start + tap / self.window[1].len()];
         let (_, dw) = columns.phases[0][self.window[1].start + tap % self.window[1].len()];
         let rows_inside = rows.inside(dh, g.oh);
-        let columns_inside = columns.inside(dw, g.ow);
+        let columns_inside = if self.kernel_rows { 0..g.ow } else { columns.inside(dw, g.ow) };
         if columns_inside.is_empty() || pixels.is_empty() {
             return;
         }
@@ -287,7 +336,8 @@ impl<'a, T: Real> WeightGrad<'a, T> {
             let (begin, len) = (columns_inside.start, columns_inside.len());
             for n in within(0..g.n, g.oh * g.ow) {
                 for i in rows_inside.clone() {
-                    let a = n * input.image + h(i) * input.row + w(begin) * input.column;
+                    let column = if self.kernel_rows { 0 } else { w(begin) * input.column };
+                    let a = n * input.image + h(i) * input.row + column;
                     let b = (n * g.oh + i) * g.ow + begin;
                     push_run(runs, Run { a: a as isize, b, len }, input.k_step);
                 }
@@ -304,12 +354,18 @@ impl<'a, T: Real> WeightGrad<'a, T> {
         let (inputs, outputs, taps) =
             (self.g.group_inputs(), self.g.group_outputs(), self.g.taps());
         let (first, count) = self.parts.range(part);
-        let channels = self.blocks.range(first).start..self.blocks.range(first + count - 1).end;
+        let channels = if self.kernel_rows {
+            0..inputs
+        } else {
+            self.blocks.range(first).start..self.blocks.range(first + count - 1).end
+        };
         let longest = self.part_channels();
         let [window_rows, window_columns] = &self.window;
         let row = |channel: usize, tap: usize| {
             let (r, s) = (tap / self.g.kw, tap % self.g.kw);
-            let row = if window_rows.contains(&r) && window_columns.contains(&s) {
+            let row = if self.kernel_rows && window_rows.contains(&r) {
+                (r - window_rows.start) * longest + s * inputs + channel
+            } else if window_rows.contains(&r) && window_columns.contains(&s) {
                 let tap = (r - window_rows.start) * window_columns.len() + s - window_columns.start;
                 tap * longest + channel
             } else {
