@@ -116,6 +116,9 @@ fn responses(
     }
     let mut starts = vec![Vec::new(); scenes as usize];
     for &(id, start) in presentations {
+        if id.fract() != 0.0 {
+            return Err(wrong(path, format!("scene {id} is shown, expected whole numbers")));
+        }
         let end = start + RESPONSE_FRAMES as f64;
         if start < 0.0 || end > activity.frames as f64 || start.fract() != 0.0 {
             let reason = format!(
@@ -186,6 +189,8 @@ mod tests {
         let mut gap = SHOWN;
         gap[3] = 9.0;
         assert_eq!(message(&gap, 400), "x.nwb: scene 3 is never shown");
+        gap[3] = 1.5;
+        assert_eq!(message(&gap, 400), "x.nwb: scene 1.5 is shown, expected whole numbers");
         assert!(message(&SHOWN, 290).contains("at frame 280 of 290"));
         assert!(message(&[-1.0; 4], 400).contains("0 scenes"));
         assert!(message(&[f64::NAN, 1e300, 0.0], 400).contains("expected 3 or more"));
