@@ -83,6 +83,10 @@ pub enum Error {
         found: (usize, usize),
     },
 
+    /// An image cannot be corrupted as asked for.
+    #[error("{0}")]
+    Corruption(String),
+
     /// The first line is not the header of this format.
     #[error("{path}, line {line}: expected the header {expected:?}, found {found:?}")]
     Header {

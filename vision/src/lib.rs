@@ -1,6 +1,7 @@
 //! Image models and data sets.
 
 pub mod augment;
+pub mod corruptions;
 pub mod datasets;
 mod error;
 pub mod imagenet;

@@ -14,6 +14,7 @@
 //! ```
 
 mod cifar;
+mod cifar_c;
 mod folder;
 mod image;
 mod members;
@@ -23,6 +24,7 @@ pub mod sudoku;
 pub mod transfer;
 
 pub use cifar::{cifar10, cifar100};
+pub use cifar_c::cifar100_c;
 pub use folder::{image_folder, tiny_imagenet};
 pub use image::Image;
 pub use set::ImageSet;

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
 use nn::data::{BoxError, Dataset};
+use rayon::prelude::*;
 
 use super::Image;
 use crate::Error;
@@ -133,6 +134,28 @@ impl ImageSet {
         let kept = self.items.iter().filter(|(_, class)| (first..last).contains(class));
         let items = kept.map(|&(at, class)| (at, class - first)).collect();
         ImageSet { source: self.source.clone(), items, classes: self.classes[range].into() }
+    }
+
+    /// The same with every image changed and in memory; `f` gets an image's place and the image, several at once.
+    ///
+    /// # Errors
+    /// If an image cannot be read, `f` fails, or images are of another size than the first afterwards.
+    pub fn mapped(
+        &self,
+        f: impl Fn(usize, &Image) -> Result<Image, Error> + Sync,
+    ) -> Result<Self, Error> {
+        let changed = |index: usize| f(index, &self.get(index)?.0);
+        let images: Vec<Image> =
+            (0..self.len()).into_par_iter().map(changed).collect::<Result<_, _>>()?;
+        let size = |image: &Image| (image.height(), image.width());
+        let expected = images.first().map(size).unwrap_or_default();
+        if let Some(index) = images.iter().position(|image| size(image) != expected) {
+            return Err(Error::ImageSize { index, expected, found: size(&images[index]) });
+        }
+        let bytes = images.iter().flat_map(Image::pixels).copied().collect();
+        let labels: Vec<u32> = self.items.iter().map(|item| item.1).collect();
+        let source = Source::Pixels { height: expected.0, width: expected.1, bytes };
+        Ok(ImageSet::new(source, &labels, self.classes.to_vec()))
     }
 
     /// The same with every image decoded into memory.

@@ -1,4 +1,4 @@
-//! Images: changes of `RandAugment`, resizing, erasing, mixing.
+//! Images: changes of `RandAugment`, resizing, erasing, mixing, corruptions.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
@@ -9,6 +9,7 @@ use vision::{
         Crop, Filter, Interpolation, Op, Scratch, Transform, cutmix, erase, mixup, normalize,
         resize, targets,
     },
+    corruptions::{Corruption, Severity, corrupt, corrupt_values},
     datasets::Image,
 };
 
@@ -37,6 +38,14 @@ pub(super) const RUNNERS: &[Runner] = &[
     Runner { prefix: "data/", op: "random_erasing", run: erased },
     Runner { prefix: "data/", op: "mixup", run: mixed },
     Runner { prefix: "data/", op: "cutmix", run: mixed },
+    Runner { prefix: "data/cifar_c/", op: "brightness", run: corrupted },
+    Runner { prefix: "data/cifar_c/", op: "contrast", run: corrupted },
+    Runner { prefix: "data/cifar_c/", op: "saturate", run: corrupted },
+    Runner { prefix: "data/cifar_c/", op: "pixelate", run: corrupted },
+    Runner { prefix: "data/cifar_c/", op: "jpeg_compression", run: corrupted },
+    Runner { prefix: "data/cifar_c/", op: "gaussian_blur", run: corrupted },
+    Runner { prefix: "data/cifar_c/", op: "defocus_blur", run: corrupted },
+    Runner { prefix: "data/cifar_c/", op: "zoom_blur", run: corrupted },
 ];
 
 /// `in.image`, `[H, W, 3]` bytes.
@@ -187,5 +196,20 @@ fn mixed(run: &Run) -> Result<()> {
         "out.target",
         Tensor::new(&targets(&labels, classes, lambda, smoothing), [n, classes]),
     );
+    Ok(())
+}
+
+/// One of [`Corruption::ALL`] without randomness: its bytes, and the values before where they are not bytes already.
+fn corrupted(run: &Run) -> Result<()> {
+    let corruption =
+        Corruption::of(run.op()).with_context(|| format!("there is no {}", run.op()))?;
+    let severity = Severity::new(run.attr("severity")?).context("severity is not 1 to 5")?;
+    let image = image(run)?;
+    let mut stream = tensor::Stream::new(0);
+    hand_in(run, "out.image", &corrupt(&image, corruption, severity, &mut stream, &[])?);
+    if run.has("out.float") {
+        let values = corrupt_values(&image, corruption, severity, &mut stream, &[])?;
+        run.result("out.float", Tensor::new(&values, [image.height(), image.width(), 3]));
+    }
     Ok(())
 }
