@@ -1,8 +1,5 @@
-//! What cameras and programs do to pictures: colors, compression, coarse pixels, and bending.
+//! What cameras and programs do to pictures: colors, coarse pixels, and bending.
 
-use std::path::Path;
-
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use tensor::Stream;
 
 use super::{
@@ -10,7 +7,6 @@ use super::{
     grid::{Border, Grid},
 };
 use crate::{
-    Error,
     augment::{Filter, resize},
     datasets::Image,
 };
@@ -75,26 +71,6 @@ pub(super) fn contrast(mut x: Grid, severity: Severity) -> Grid {
         x.values.iter_mut().skip(c).step_by(3).for_each(|v| *v = (*v - mean) * scale + mean);
     }
     x
-}
-
-/// Through a JPEG file with colors of half the size, as Pillow writes it.
-pub(super) fn jpeg(image: &Image, severity: Severity) -> Result<Image, Error> {
-    let quality = severity.of([80, 65, 58, 50, 40]);
-    let mut file = Vec::new();
-    let mut encoder = Encoder::new(&mut file, quality);
-    encoder.set_sampling_factor(SamplingFactor::F_2_2);
-    let size = |n: usize| {
-        u16::try_from(n).map_err(|_| {
-            Error::Corruption(format!(
-                "jpeg_compression: {n} pixels along an edge, a JPEG file can have 65535"
-            ))
-        })
-    };
-    let (width, height) = (size(image.width())?, size(image.height())?);
-    encoder
-        .encode(image.pixels(), width, height, ColorType::Rgb)
-        .map_err(|e| Error::Corruption(format!("jpeg_compression: {e}")))?;
-    Image::decode(&file, Path::new("jpeg_compression"))
 }
 
 /// Smaller and back, each by means of boxes.

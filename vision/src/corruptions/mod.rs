@@ -20,6 +20,7 @@
 mod blur;
 mod digital;
 mod grid;
+mod jpeg;
 mod noise;
 mod splash;
 mod weather;
@@ -199,7 +200,7 @@ pub fn corrupt_values(
         Corruption::ElasticTransform => digital::elastic(&x(), severity, stream),
         Corruption::Spatter => weather::spatter(&x(), severity, stream),
         // These two are pictures already.
-        Corruption::JpegCompression => return digital::jpeg(image, severity).map(of_bytes),
+        Corruption::JpegCompression => return Ok(of_bytes(jpeg::compressed(image, severity))),
         Corruption::Pixelate => return Ok(of_bytes(digital::pixelate(image, severity))),
     };
     Ok(changed.map(|v| v.clamp(0.0, 1.0) * 255.0).values)
