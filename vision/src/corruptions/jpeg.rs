@@ -70,12 +70,13 @@ impl Plane {
     /// Twice as high and wide: a new pixel is nine parts of the nearest old one, three of each neighbor beside, one across.
     fn doubled(&self) -> Plane {
         let (height, width) = (2 * self.height, 2 * self.width);
-        let neighbor = |i: usize| if i % 2 == 0 { (i / 2).saturating_sub(1) } else { i / 2 + 1 };
+        let neighbor =
+            |i: usize| if i.is_multiple_of(2) { (i / 2).saturating_sub(1) } else { i / 2 + 1 };
         let mut values = Vec::with_capacity(height * width);
         for y in 0..height {
             let column = |x: usize| 3 * self.at(y / 2, x) + self.at(neighbor(y), x);
             for x in 0..width {
-                let bias = if x % 2 == 0 { 8 } else { 7 };
+                let bias = if x.is_multiple_of(2) { 8 } else { 7 };
                 values.push((3 * column(x / 2) + column(neighbor(x)) + bias) >> 4);
             }
         }
