@@ -74,7 +74,7 @@ struct ReproduceArgs {
     /// Override a value of the recipe; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Data to use in place of the built-in set (sudoku: the 1M-puzzle CSV, plain or gzip; table1, table3, table9: a folder)
+    /// Data to use in place of the built-in set (sudoku: the 1M-puzzle CSV, plain or gzip; table1, table2, table3, table9: a folder)
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// Say what would be run, and run nothing

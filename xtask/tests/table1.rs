@@ -96,6 +96,72 @@ fn conditions_become_a_table_beside_the_papers() {
     assert!(control.contains("\treproduced\t"), "{control}");
 }
 
+/// Table 2 from the nets of this folder.
+fn table2(results: &Path, nets: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["reproduce", "table2", "--quiet", "--results"]).arg(results);
+    command.arg("--set").arg(format!("checkpoints={}", nets.display())).args(more);
+    command.output().expect("the program starts")
+}
+
+#[test]
+fn trained_nets_are_tested_on_corrupted_images() {
+    let root = tempfile::tempdir().unwrap();
+    succeeds(root.path(), &["--condition", "base", "--condition", "lp2", "--set", "epochs=2"]);
+    let nets = label(root.path(), "table1");
+
+    let made = tempfile::tempdir().unwrap();
+    let output = table2(made.path(), &nets, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let folder = label(made.path(), "table2");
+    let wins = fs::read_to_string(folder.join("wins.tsv")).unwrap();
+    let counts: Vec<f64> = wins
+        .lines()
+        .nth(1)
+        .unwrap()
+        .split('\t')
+        .skip(1)
+        .take(2)
+        .map(|n| n.parse().unwrap())
+        .collect();
+    assert_eq!(counts.iter().sum::<f64>(), 18.0, "all but frost: {wins}");
+    let page = fs::read_to_string(folder.join("index.html")).unwrap();
+    for part in ["small-scale", "fewer than nineteen", "not taken from the published"] {
+        assert!(page.contains(part), "no {part:?}");
+    }
+
+    // A published set of four images a severity, all of them black.
+    let data = tempfile::tempdir().unwrap();
+    for corruption in vision::corruptions::Corruption::ALL {
+        let images = tensor::Tensor::new(&vec![0_u8; 20 * 3072], [20, 32, 32, 3]);
+        let file = data.path().join(format!("{}.npy", corruption.name()));
+        tensor::io::write_npy(file, &images).unwrap();
+    }
+    let labels: Vec<u8> = (0..20).map(|i| i % 2).collect();
+    let labels = tensor::Tensor::new(&labels, [20]);
+    tensor::io::write_npy(data.path().join("labels.npy"), &labels).unwrap();
+    let read = tempfile::tempdir().unwrap();
+    let output = table2(read.path(), &nets, &["--data", &data.path().display().to_string()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // One class for all black images, which is right for half of them; and all nets are equal then.
+    let wins = fs::read_to_string(label(read.path(), "table2").join("wins.tsv")).unwrap();
+    assert!(wins.lines().nth(1).is_some_and(|l| l.ends_with("\t19\t0\t19")), "{wins}");
+
+    for (more, expected) in [
+        (["--set", "severity=6"], "expected 1 to 5"),
+        (["--condition", "lp4"], "no finished trial of CIFAR-100"),
+        (["--set", "frost=/nowhere"], "frost=/nowhere"),
+    ] {
+        let output = table2(made.path(), &nets, &more);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(expected), "{error}");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["reproduce", "table2", "--scale", "paper", "--results"]).arg(made.path());
+    let error = command.output().unwrap().stderr;
+    assert!(String::from_utf8_lossy(&error).contains("no nets of the paper's scale"));
+}
+
 #[test]
 fn a_kill_in_the_middle_of_an_epoch_and_threads_change_no_bit() {
     let one = ["--condition", "lp2", "--seed", "3", "--save-every", "0.02", "--set", "ema=0.99"];

@@ -35,6 +35,7 @@ mod scenes;
 mod shapes;
 mod sudoku;
 mod table1;
+mod table2;
 mod table3;
 mod table9;
 mod training;
@@ -198,6 +199,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     rsa::EXPERIMENT,
     sudoku::EXPERIMENT,
     table1::EXPERIMENT,
+    table2::EXPERIMENT,
     table3::EXPERIMENT,
     table9::EXPERIMENT,
     transfer::EXPERIMENT,

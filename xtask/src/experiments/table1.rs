@@ -20,7 +20,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     report: |folder, scale| classification::report(&STUDY, folder, scale),
 };
 
-const STUDY: Study = Study {
+pub(super) const STUDY: Study = Study {
     name: "table1",
     title: "Classification with Lp-convolution (Table 1, Fig 2, Tables 6 and 7, Fig 15-17)",
     question: "Do large kernels pay when a trained mask gives them a shape, where plain enlargement fails?",

@@ -11,6 +11,7 @@ mod nets;
 mod pace;
 mod recipe;
 mod report;
+mod robustness;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -175,4 +176,23 @@ pub(super) fn run(study: &Study, session: &Session) -> Outcome {
 /// Writes the report of a folder.
 pub(super) fn report(study: &Study, folder: &Path, scale: ScaleName) -> anyhow::Result<PathBuf> {
     report::write(study, folder, scale)
+}
+
+/// The names of the nets that a request for Table 2 means; `study` is Table 1.
+pub(super) fn robustness_trials(study: &Study, request: &Request) -> Outcome<Vec<String>> {
+    robustness::trials(study, request)
+}
+
+/// Tests the nets of `study` on corrupted images.
+pub(super) fn robustness(study: &Study, session: &Session) -> Outcome {
+    robustness::run(study, session)
+}
+
+/// Writes the report of tested nets.
+pub(super) fn robustness_report(
+    study: &Study,
+    folder: &Path,
+    scale: ScaleName,
+) -> anyhow::Result<PathBuf> {
+    report::robustness(study, folder, scale)
 }

@@ -4,6 +4,7 @@ mod claims;
 mod exponents;
 mod figures;
 mod paper;
+mod robustness;
 mod tables;
 mod trials;
 
@@ -21,6 +22,8 @@ use crate::{
 };
 pub(in crate::experiments) use claims::{Claims, table_1, table_3, table_9};
 use paper::Printed;
+pub(super) use robustness::write as robustness;
+pub(super) use trials::percent;
 use trials::{Column, Trials};
 
 /// What a page is about.

@@ -38,7 +38,7 @@ impl Trial {
     }
 }
 
-pub(super) fn percent(right: u64, of: u64) -> f64 {
+pub(in crate::experiments::classification) fn percent(right: u64, of: u64) -> f64 {
     100.0 * right as f64 / of.max(1) as f64
 }
 
