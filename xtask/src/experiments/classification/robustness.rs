@@ -198,14 +198,17 @@ fn photos(folder: &str) -> anyhow::Result<Vec<(String, Image)>> {
     paths.into_iter().map(read).collect()
 }
 
-/// The test images of a net's classes under a corruption.
+/// A set for each corruption.
+type Sets = Vec<(Corruption, ImageSet)>;
+
+/// The test images of a net's classes under all corruptions.
 struct Images<'a> {
     published: Option<&'a Path>,
     severity: Severity,
     seed: u64,
     photos: Vec<Image>,
-    /// Those made last time, by what they depend on.
-    made: Option<((usize, usize), Vec<(Corruption, ImageSet)>)>,
+    /// Those made last time, by the classes and images of each that they were made of.
+    made: Option<((usize, usize), Sets)>,
 }
 
 impl Images<'_> {
