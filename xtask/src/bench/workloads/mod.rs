@@ -7,6 +7,7 @@
 mod conv;
 mod gemm;
 mod infer;
+mod loader;
 mod rsa;
 mod small;
 mod train;
@@ -83,9 +84,9 @@ fn on_request(algorithm: ConvAlgorithm) -> Option<&'static str> {
 }
 
 /// All workloads: products, convolutions, depthwise convolutions, training steps, inference, representational similarity,
-/// optimizer, overhead.
+/// loading, optimizer, overhead.
 pub(super) fn all() -> Vec<Workload> {
-    [gemm::all(), conv::all(), train::all(), infer::all(), rsa::all(), small::all()]
+    [gemm::all(), conv::all(), train::all(), infer::all(), rsa::all(), loader::all(), small::all()]
         .into_iter()
         .flatten()
         .collect()
