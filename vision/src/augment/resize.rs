@@ -77,13 +77,43 @@ impl Taps {
         Taps { first, weights, most }
     }
 
-    /// Weighted sums of bytes at `first`, `first + stride`, …
-    fn sum(&self, i: usize, bytes: &[u8], stride: usize) -> u8 {
-        let weights = &self.weights[i * self.most..][..self.most];
-        let values = bytes.iter().step_by(stride);
-        let sum: i32 = values.zip(weights).map(|(&v, &w)| i32::from(v) * w).sum();
-        ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8
+    fn weights(&self, i: usize) -> &[i32] {
+        &self.weights[i * self.most..][..self.most]
     }
+
+    /// A line of pixels in its new length, appended to `into`.
+    fn across(&self, line: &[u8], into: &mut Vec<u8>) {
+        for (i, &first) in self.first.iter().enumerate() {
+            let mut sums = [HALF; 3];
+            for (pixel, weight) in line[first * 3..].chunks_exact(3).zip(self.weights(i)) {
+                sums.iter_mut().zip(pixel).for_each(|(s, &v)| *s += i32::from(v) * weight);
+            }
+            into.extend(sums.map(rounded));
+        }
+    }
+
+    /// New line `i` of the lines of `rows`; some bytes of all of them at a time, which the compiler does at once.
+    fn down(&self, i: usize, rows: &[u8], line: &mut [u8]) {
+        let stride = line.len();
+        for (block, part) in line.chunks_mut(BLOCK).enumerate() {
+            let mut sums = [HALF; BLOCK];
+            let lines = rows[self.first[i] * stride..].chunks_exact(stride);
+            for (from, &weight) in lines.zip(self.weights(i)) {
+                let from = &from[block * BLOCK..][..part.len()];
+                sums.iter_mut().zip(from).for_each(|(s, &v)| *s += i32::from(v) * weight);
+            }
+            part.iter_mut().zip(sums).for_each(|(value, sum)| *value = rounded(sum));
+        }
+    }
+}
+
+/// What rounding adds.
+const HALF: i32 = 1 << (PRECISION - 1);
+/// Bytes whose sums are kept at a time.
+const BLOCK: usize = 64;
+
+fn rounded(sum: i32) -> u8 {
+    (sum >> PRECISION).clamp(0, 255) as u8
 }
 
 /// The image in another size.
@@ -143,23 +173,14 @@ pub(super) fn resize_part(
         let line = &source[y * row + left * 3..][..part_width * 3];
         match &across {
             None => rows.extend_from_slice(line),
-            Some(taps) => {
-                for x in 0..width {
-                    let from = &line[taps.first[x] * 3..];
-                    rows.extend((0..3).map(|c| taps.sum(x, &from[c..], 3)));
-                }
-            }
+            Some(taps) => taps.across(line, rows),
         }
     }
     if height == part_height {
         return into.pixels_mut().copy_from_slice(rows);
     }
     let down = Taps::new(part_height, height, filter);
-    let stride = width * 3;
-    for (y, line) in into.pixels_mut().chunks_exact_mut(stride).enumerate() {
-        let from = &rows[down.first[y] * stride..];
-        for (x, value) in line.iter_mut().enumerate() {
-            *value = down.sum(y, &from[x..], stride);
-        }
+    for (y, line) in into.pixels_mut().chunks_exact_mut(width * 3).enumerate() {
+        down.down(y, rows, line);
     }
 }
