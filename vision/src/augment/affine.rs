@@ -89,26 +89,42 @@ fn sampled<const TAPS: usize>(from: &Image, into: &mut Image, m: [f64; 6], fill:
 }
 
 fn sample<const TAPS: usize>(from: &Image, y: f64, x: f64) -> [u8; 3] {
-    let before = (TAPS / 2 - 1) as i64;
     let (x_floor, y_floor) = (x.floor(), y.floor());
-    let clip = |at: i64, len: usize| at.clamp(0, len as i64 - 1) as usize;
-    let columns: [usize; TAPS] =
-        std::array::from_fn(|i| clip(x_floor as i64 - before + i as i64, from.width()) * 3);
-    let rows: [usize; TAPS] = std::array::from_fn(|i| {
-        clip(y_floor as i64 - before + i as i64, from.height()) * from.width() * 3
-    });
-    let pixels = from.pixels();
-    std::array::from_fn(|channel| {
-        let values = rows.map(|row| {
-            blend(columns.map(|column| f64::from(pixels[row + column + channel])), x - x_floor)
-        });
+    let (mut rows, mut columns) = ([0; TAPS], [0; TAPS]);
+    // Loops, not closures: this is most of the time of augmentation, and they are put in line at any level of optimization.
+    for i in 0..TAPS {
+        let at = |floor: f64, len: usize| {
+            (floor as i64 + i as i64 - (TAPS / 2 - 1) as i64).clamp(0, len as i64 - 1) as usize
+        };
+        rows[i] = at(y_floor, from.height()) * from.width() * 3;
+        columns[i] = at(x_floor, from.width()) * 3;
+    }
+    // For each channel the values between columns, by row.
+    let mut between = [[0.0; TAPS]; 3];
+    for (i, &row) in rows.iter().enumerate() {
+        let row = &from.pixels()[row..][..from.width() * 3];
+        let mut values = [[0.0; TAPS]; 3];
+        for (j, &column) in columns.iter().enumerate() {
+            let pixel = &row[column..column + 3];
+            for channel in 0..3 {
+                values[channel][j] = f64::from(pixel[channel]);
+            }
+        }
+        for channel in 0..3 {
+            between[channel][i] = blend(&values[channel], x - x_floor);
+        }
+    }
+    let mut color = [0; 3];
+    for channel in 0..3 {
         // Towards zero, as Pillow rounds here; bicubic overshoots.
-        blend(values, y - y_floor).clamp(0.0, 255.0) as u8
-    })
+        color[channel] = blend(&between[channel], y - y_floor).clamp(0.0, 255.0) as u8;
+    }
+    color
 }
 
 /// Pillow's own order of additions.
-fn blend<const TAPS: usize>(v: [f64; TAPS], d: f64) -> f64 {
+#[inline(always)]
+fn blend<const TAPS: usize>(v: &[f64; TAPS], d: f64) -> f64 {
     if TAPS == 2 {
         return v[0] + (v[1] - v[0]) * d;
     }
