@@ -3,7 +3,6 @@
 use std::hint::black_box;
 
 use nn::data::{LoaderOptions, Order};
-use tensor::Device;
 use vision::{
     augment::{Crop, Mix, Transform, loader},
     datasets::{ImageSet, Split, cifar100_part, tiny_imagenet_part},
